@@ -1,4 +1,4 @@
-//! What a failure of the store means for whoever asked.
+//! How a failure of the store is reported to the caller.
 
 use spool_core::store::StoreError;
 use spool_core::{AddError, SpoolError};

@@ -14,16 +14,16 @@ const ONE_ENVELOPE: u64 = 4096;
 /// A view on a spool's limits.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    /// Weak: who only looks does not keep the spool open.
+    /// Weak, so that a gate does not keep the spool open.
     store: Weak<Store>,
     budget: Budget,
     supervision: Supervision,
-    /// Whether the queue has all that was there at the start, or will never have it.
+    /// Whether loading is over: the queue has all messages from before, or loading has failed.
     loaded: Arc<AtomicBool>,
     writing: DiskWork,
 }
 
-/// When the writer thread began what it does on disk now, if it does anything. Cloning shares it.
+/// When the writer thread started its present work on disk, if it does any. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DiskWork(Arc<Mutex<Option<Instant>>>);
 
@@ -52,22 +52,22 @@ impl Gate {
         }
     }
 
-    /// Where the writer thread tells of its work.
+    /// What the writer thread reports its work to.
     pub(crate) fn writing(&self) -> DiskWork {
         self.writing.clone()
     }
 
-    /// For how long the disk has not answered the writer thread; `None`: it waits for nothing. Whoever adds mail meanwhile waits.
+    /// How long the writer thread has been waiting for the disk; `None`: it is not waiting. Adds wait meanwhile.
     #[must_use]
     pub fn disk_busy_for(&self) -> Option<Duration> {
         let begun = *self.writing.begun();
         begun.map(|begun| begun.elapsed())
     }
 
-    /// Whether an add of `size` bytes would be taken now. It promises nothing about the next moment.
+    /// Checks whether an add of `size` bytes would be accepted at present. A later add may still be refused.
     ///
     /// # Errors
-    /// What the add would answer.
+    /// The error that the add would answer.
     pub fn admit(&self, size: u64) -> Result<(), AddError> {
         if self.supervision.is_over() {
             return Err(self.supervision.add_error());
@@ -83,8 +83,8 @@ impl Gate {
         }
     }
 
-    /// How far the loading of what was there at the start has come; `None`: the queue has all of it, or the spool has
-    /// ended. The store has read everything before the queue has it: what the queue is asked meanwhile is not complete.
+    /// The progress of loading the messages that were on disk at the start; `None`: the queue has all of them, or the spool has ended. The
+    /// store has read all of them before the queue has them, so the queue is incomplete until then.
     #[must_use]
     pub fn loading(&self) -> Option<Progress> {
         if self.loaded.load(Ordering::Acquire) {
@@ -101,8 +101,8 @@ impl Gate {
             .map_or(0, |store| store.scrub_findings().len())
     }
 
-    /// The ledger that all mail in memory is charged to. What holds mail on its way to the spool, or shows it, takes its share
-    /// from here: [`Budget::hold`] for what arrives, [`Budget::look`] for what is shown.
+    /// The ledger that all mail in memory is charged to. Code that holds mail outside the spool charges it here:
+    /// [`Budget::hold`] for mail that arrives, [`Budget::look`] for mail that is shown.
     #[must_use]
     pub const fn memory(&self) -> &Budget {
         &self.budget
@@ -119,7 +119,7 @@ impl Gate {
         self.loaded.store(true, Ordering::Release);
     }
 
-    /// Why the spool has ended; `None`: it works.
+    /// Why the spool has ended; `None`: it has not.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
         self.supervision.ending()

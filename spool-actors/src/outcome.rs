@@ -1,25 +1,25 @@
-//! What operations are asked for, and what they come to: plain values, which the engine and the actors' messages share.
+//! Arguments and results of operations: plain values, which the engine and the actors' messages share.
 
 use spool_core::store::Damage;
 use spool_core::{NextHop, SpoolError, Timestamp};
 use std::sync::Arc;
 
-/// Where messages are to go.
+/// The route that [`Reroute`](crate::Reroute) sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewRoute {
-    /// To these next hops, in order, at least one; whatever a configuration says.
+    /// These next hops, in order, at least one; they override the configuration.
     To(Arc<[NextHop]>),
-    /// Where the spool's [`Routing`](spool_core::Routing) leads, at the time when they are sent.
+    /// The route that the spool's [`Routing`](spool_core::Routing) gives when they are sent.
     ByConfig,
 }
 
-/// What an operation on several messages did.
+/// The result of an operation on messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// How many messages are now as asked for.
+    /// How many messages are as requested.
     pub done: usize,
-    /// Why the others are not, each naming its message.
+    /// The errors of the other messages; each names its message.
     pub errors: Vec<SpoolError>,
 }
 
@@ -27,18 +27,18 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Idle {
-    /// When there will be something to do.
+    /// When the next message becomes due.
     pub next_attempt: Option<Timestamp>,
 }
 
-/// What a start found.
+/// The result of loading a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// Messages on the spool when loading was over, those added meanwhile included.
+    /// Messages on the spool when loading was over, including those added meanwhile.
     pub messages: usize,
-    /// Bytes cut from the torn end of the journal: a write that was never answered.
+    /// Bytes cut from the torn end of the journal, of a write that was never acknowledged.
     pub torn_bytes: u64,
-    /// What could not be read and was set aside.
+    /// Damage that was set aside.
     pub damage: Vec<Damage>,
 }

@@ -25,7 +25,7 @@ impl Workers {
     /// than two cores.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot create a thread.
     ///
     /// # Panics
     /// When no actix system runs on this thread.
@@ -51,7 +51,7 @@ impl Workers {
     /// blocks.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot create a thread.
     pub(crate) fn for_hooks(&self, supervision: &Supervision) -> io::Result<Self> {
         if self.shared.is_none() {
             return Ok(self.clone());

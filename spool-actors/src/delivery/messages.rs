@@ -1,4 +1,4 @@
-//! What a DeliveryActor tells the spool.
+//! What a DeliveryActor reports to the spool.
 
 use crate::throttle::Permit;
 use actix::Message;

@@ -60,7 +60,7 @@ impl Actor for DeliveryActor {
             return ctx.stop();
         };
         if job.halt.is_set() {
-            // Granted before the spool ended: what comes of it could not be written down.
+            // Granted before the spool ended: its result could not be recorded.
             let reason = "the spool has ended".to_owned();
             self.report
                 .send(AttemptReport::new(AttemptResult::NotBegun { reason }));

@@ -34,7 +34,7 @@ struct NewAdd<W: World> {
 }
 
 impl<W: World> Engine<W> {
-    /// Someone adds mail.
+    /// A caller adds mail.
     pub(super) fn take_add(&mut self, add: NewMail, reply: W::Reply) {
         // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
         let generation = match &add.routing {
@@ -97,7 +97,7 @@ impl<W: World> Engine<W> {
         submission.check(self.max_recipients)
     }
 
-    /// `generation`: that of the routing its sections are from; `unknown`: nobody vouches for the reverse-path.
+    /// `generation` is that of the routing that gave the sections their next hops; `unknown`: the reverse-path is not authenticated.
     fn add(
         &mut self,
         submission: Submission,
@@ -125,7 +125,7 @@ impl<W: World> Engine<W> {
             messages.push(message);
             lines.push(line);
         }
-        // What is left of it is for what its messages share, the body and the list of their ids: charged until the last of them has let go.
+        // The rest is the charge for what the messages share, the body and the list of their ids, until the last of them drops it.
         let body = whole.carried_by(body);
         let events = messages
             .iter()

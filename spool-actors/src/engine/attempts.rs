@@ -1,4 +1,4 @@
-//! The end of an attempt: what becomes of the message is decided purely, written down, and only then made known.
+//! The end of an attempt: the result is decided, written, and only then published.
 
 use super::queue::Refusal;
 use super::round::Round;
@@ -14,7 +14,7 @@ use spool_core::{
 };
 use std::sync::Arc;
 
-/// Milliseconds by which a wall clock that nobody set does not part from the time that has passed.
+/// A difference between the wall clock and the inside clock, in milliseconds, from which on the wall clock counts as set.
 const CLOCK_WAS_SET: u64 = 10_000;
 
 impl<W: World> Engine<W> {
@@ -66,7 +66,7 @@ impl<W: World> Engine<W> {
         self.on_error && !clean && report.result != AttemptResult::Interrupted
     }
 
-    /// An attempt that was none: the message is the first in line again, as if it had not started. One whose time is over is given up.
+    /// The attempt did not take place: the message is the first in line again. If it has expired, it ends.
     fn take_back(&mut self, mut message: Message, body: Bytes, attempt: Attempt) {
         let (id, now) = (message.id, self.now.wall);
         let result = attempt.report.result;
@@ -93,7 +93,7 @@ impl<W: World> Engine<W> {
                 self.queue.recalled(id, self.now);
             }
             Some(Refusal::Withdrawn) => self.write_back(id, message.spooled_at),
-            // An agent that does so by itself is not asked again at once.
+            // The agent itself refused: it is not called again at once.
             None => {
                 let until = now.after(NO_ROOM_PAUSE);
                 message.state.set_status(Status::SendAt(until), None);
@@ -141,20 +141,20 @@ impl<W: World> Engine<W> {
             freeze,
             kinds,
             relayed,
-            // Nothing was decided, and the body was not read: the round that follows at once tells.
+            // Nothing was decided, and the body was not read: the round that follows at once decides about a notice.
             tells: !at_once,
             ..Round::new(message, body, fate)
         });
     }
 
-    /// Why the message is to be frozen at the end of its session, if somebody asked for it: in this process, or in the one before.
+    /// Why the message is frozen at the end of its session, if an operation of this process or the one before asked for that.
     fn asked_to_freeze(&mut self, message: &mut Message, now: Timestamp) -> Option<Box<Frozen>> {
         let before = message.state.frozen.take();
         let asked = self.queue.wants_freeze(message.id) || message.state.status == Status::Frozen;
         asked.then(|| before.unwrap_or_else(|| Box::new(Frozen::held(now, None))))
     }
 
-    /// Many messages of one destination that are deferred together come back over a longer time.
+    /// Retries are spread over a longer time when many messages of one destination are deferred together.
     fn dice_for(&self, id: MessageId) -> Arc<dyn Dice> {
         if self.queue.is_crowded(id, self.now) {
             Arc::new(SpreadDice(Arc::clone(&self.dice)))
@@ -163,7 +163,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// The time at which a message is given up, where the wall clock was set since it was written: it is tried for as long as before.
+    /// Corrects the expiry of a message after the wall clock was set: the message is tried for the same time as before.
     pub(super) fn set_right(&self, message: &mut Message) {
         let known = self.queue.expires_at(message.id, self.now);
         if let (Some(end), Some(known)) = (&mut message.state.expires_at, known)

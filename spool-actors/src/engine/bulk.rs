@@ -20,7 +20,7 @@ const STEP: usize = 256;
 const STEP_WITH_BODIES: usize = 16;
 /// Bytes of memory that one operation asks for at once, and one message more.
 const STEP_BYTES: u64 = 4 << 20;
-/// Operations at once; more wait for their turn in the mailbox of whoever asks.
+/// The most operations at once; others are refused with `Busy`.
 const MAX_BULKS: usize = 64;
 
 /// Names an operation under way.
@@ -79,7 +79,7 @@ impl<W: World> Bulks<W> {
         self.running.is_empty()
     }
 
-    /// Ends all of them; their askers learn that the spool is closed.
+    /// Ends all of them; their callers learn that the spool is closed.
     pub(super) fn cancel(&mut self) {
         self.running.clear();
         self.parked.clear();
@@ -170,7 +170,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Begins with the next messages, or ends the operation when there is none left.
+    /// Starts on the next messages, or ends the operation when none is left.
     fn step(&mut self, bulk_id: BulkId) {
         while let Some(bulk) = self.bulks.running.get_mut(&bulk_id) {
             if bulk.in_hand > 0 {
@@ -230,7 +230,7 @@ impl<W: World> Engine<W> {
                 self.reroute_later(bulk_id, id, to);
                 continue;
             }
-            // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
+            // With the start of the attempt: after a crash the message is in doubt, and frozen or not as requested.
             let freeze = matches!(work, Work::Freeze);
             let (status, frozen) = if freeze {
                 (Status::Frozen, Some(Box::new(Frozen::held(now.wall, None))))
@@ -274,7 +274,7 @@ impl<W: World> Engine<W> {
         self.take(bulk, &work, vec![id]);
     }
 
-    /// Until what is being written of the message is on disk; which it never is when the spool has ended.
+    /// Lets an operation wait until the change of a message is on disk. It fails at once when the spool has ended.
     fn park(&mut self, bulk: BulkId, id: MessageId) {
         if self.is_over() {
             return self.bulk_done(bulk, Err(self.error()));
@@ -285,7 +285,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// The end or the begin of an attempt could not be written: whoever waits for it learns why.
+    /// The start or the end of an attempt could not be written: operations that wait for it fail with the reason.
     pub(super) fn stuck(&mut self, id: MessageId, error: &StoreError) {
         for bulk in self.bulks.parked.remove(&id).unwrap_or_default() {
             self.bulk_done(bulk, Err(operation_error(error.clone())));

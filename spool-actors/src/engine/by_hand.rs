@@ -1,4 +1,4 @@
-//! Ending messages by hand: what a person gives up is told to its sender like any other end.
+//! Ending messages by hand: the sender is notified as of any other end.
 
 use super::bulk::BulkId;
 use super::round::Round;

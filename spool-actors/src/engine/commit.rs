@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Why a change was committed.
 #[derive(Debug)]
 pub(crate) enum Tag<W: World> {
-    /// Someone added mail and waits for the ids.
+    /// A caller added mail and waits for the ids.
     Added {
         reply: W::Reply,
         lines: Vec<PlaceInLine<W>>,
@@ -27,9 +27,9 @@ pub(crate) enum Tag<W: World> {
     Routed { reply: Option<W::Reply> },
     /// The start of an attempt. `reply` waits for it, if the attempt has its session.
     Armed { reply: Option<W::Reply> },
-    /// An attempt will not begin: the spool closes.
+    /// An attempt does not start, because the spool closes.
     Disarmed,
-    /// An attempt does not begin yet: its destination is left alone.
+    /// An attempt does not start yet, because the circuit of its path is open.
     Recalled { id: MessageId },
     /// An attempt has ended; `None`: the message ends, and was `delivered` or told of.
     Settled {
@@ -82,7 +82,7 @@ impl<W: World> Tag<W> {
         )
     }
 
-    /// The notice has so many bytes.
+    /// Sets the size of the notice's body.
     pub(crate) fn resize_notice(&mut self, body: u64) {
         if let Self::Settled {
             notice: Some(notice), ..
@@ -151,7 +151,7 @@ impl<W: World> Engine<W> {
                 Change::Add(addition),
             ) => self.add_answered(addition, (reply, lines, generation, held), result),
             (Tag::Routed { reply }, Change::Route { id, events: news, .. }) => match (result, reply) {
-                // It is let begin no more: the start of an attempt that has ended must not come after its end.
+                // It may no longer start: on disk, the start of an attempt must not follow its end.
                 (Ok(()), Some(reply)) if self.is_over() || !self.queue.may_begin(id) => {
                     self.withdraw(id, reply);
                 }

@@ -1,4 +1,4 @@
-//! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
+//! The content of a message in memory: what an attempt needs of it.
 
 use bytes::Bytes;
 use spool_core::{Event, Held, Message, NextHop};
@@ -18,7 +18,7 @@ pub(crate) struct Content {
     pub(crate) held: Held,
 }
 
-/// Bytes that a message takes in memory once it was read. An entry of the queue has it in eight bytes.
+/// Bytes that a message takes in memory once it was read. It takes eight bytes of an entry of the queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     body: u32,

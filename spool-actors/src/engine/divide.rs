@@ -51,7 +51,7 @@ impl<W: World> Engine<W> {
                 self.looking.several.insert(id);
                 break;
             };
-            // What is being done with it otherwise ends, and then it is looked at again.
+            // If it is busy, it is checked again when it comes back to the queue.
             if let Claim::Taken(before) = self.queue.claim(id, Verb::Reroute, now) {
                 taken.push((id, before, held));
             }
@@ -81,7 +81,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Divides a message that an operation has, and gives it back.
+    /// Divides a claimed message and returns it to the queue.
     pub(super) fn divide(&mut self, content: Content, before: Status) {
         let Content {
             mut message,

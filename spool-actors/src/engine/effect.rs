@@ -8,7 +8,7 @@ use spool_core::store::Change;
 use spool_core::{AddError, Attempt, Event, Message, MessageId, SpoolError, Timestamp};
 use std::sync::Arc;
 
-/// Something to be done. [`Input`](super::Input)s bring what comes of it.
+/// A request of the engine. [`Input`](super::Input)s bring the result.
 #[derive(Debug)]
 pub(crate) enum Effect<W: World> {
     /// Write a change; urgent ones are waited for. [`Input::Committed`](super::Input::Committed) brings the answer.
@@ -34,7 +34,7 @@ pub(crate) enum Effect<W: World> {
         permit: W::Permit,
         recorded: bool,
     },
-    /// Tell the throttle something. [`Input::Granted`](super::Input::Granted) and others bring what comes of it.
+    /// Send this to the throttle. [`Input::Granted`](super::Input::Granted) and others bring the result.
     Tell(Told),
     /// Give a permit back; with what its last attempt said, if it has ended with that.
     Return(W::Permit, Option<Signal>),
@@ -64,6 +64,6 @@ pub(crate) enum Answer {
     Added(Result<Vec<MessageId>, AddError>),
     Operated(Result<Outcome, SpoolError>),
     Idle(Idle),
-    /// Whether an attempt may begin: its start is on disk.
+    /// Whether an attempt may start: its start is on disk.
     Begun(bool),
 }

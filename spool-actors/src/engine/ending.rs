@@ -34,7 +34,7 @@ impl<W: World> Engine<W> {
         self.closing.is_none() && self.ended != Some(Ending::Killed)
     }
 
-    /// The spool has ended: whoever waits for something that will not come is told why.
+    /// The spool has ended: fails all requests that would wait for ever.
     pub(super) fn has_ended(&mut self) {
         // Their askers find no answer, and read the ending.
         self.bulks.cancel();
@@ -47,7 +47,7 @@ impl<W: World> Engine<W> {
         self.return_all_permits();
     }
 
-    /// Gives back every permit, also those of messages that are about to be sent.
+    /// Returns every permit to the throttle, also those of messages that are about to be sent.
     pub(super) fn return_all_permits(&mut self) {
         for permit in self.queue.take_all_permits() {
             self.effects.push(Effect::Return(permit, None));

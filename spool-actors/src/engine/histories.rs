@@ -1,6 +1,6 @@
 //! Random histories of the engine alone, on a virtual clock: thousands of them in seconds.
 //!
-//! The world round the engine is a disk that keeps what it is told and answers late, in batches, and now and then that it is full; next
+//! The world round the engine is a disk that keeps what is written and answers late, in batches, and now and then that it is full; next
 //! hops that take, refuse and lose mail; the throttle's own machine; and operators. After each turn it is checked that nothing was done
 //! which must not be, and at the end that everything was done which must be.
 

@@ -1,4 +1,4 @@
-//! What the engine is told, and what it does about each.
+//! The inputs of the engine, and what each of them causes.
 
 use super::commit::Answered;
 use super::{Answer, Content, Done, Engine, Now, Outlook, PathId, Tag, Told, Wanted, Work, World};
@@ -28,22 +28,22 @@ pub(crate) struct NewMail {
     /// The routing that its sections are from, if that is known.
     pub(crate) routing: Option<Routing>,
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// Nobody vouches for the reverse-path.
+    /// Whether the reverse-path is not authenticated.
     pub(crate) unknown_submitter: bool,
 }
 
 /// Something that has happened.
 #[derive(Debug)]
 pub(crate) enum Input<W: World> {
-    /// Someone adds mail.
+    /// A caller adds mail.
     Add(Box<NewMail>, W::Reply),
-    /// Someone puts mail in quarantine, for this reason.
+    /// A caller puts mail in quarantine, for this reason.
     Quarantine(Box<Submission>, String, W::Reply),
-    /// Someone wants something done with messages.
+    /// A caller starts an operation on messages.
     Operate(Work, Vec<MessageId>, W::Reply),
-    /// Someone wants removed messages deleted that were removed longer ago than this.
+    /// A caller deletes messages that were removed longer ago than this.
     Purge(std::time::Duration, Option<Vec<MessageId>>, W::Reply),
-    /// Someone waits until nothing is to be done.
+    /// A caller waits until the spool is idle.
     WaitIdle(W::Reply),
     /// The writer has answered for a batch of changes.
     Committed(Vec<Answered<W>>),
@@ -65,19 +65,19 @@ pub(crate) enum Input<W: World> {
     Contended(bool),
     /// The path of a destination.
     Path(DestinationId, PathId),
-    /// What the messages of a path have to expect.
+    /// The outlook of a path.
     Outlook(PathId, Outlook),
-    /// A path did not answer, for this reason, and is left alone.
+    /// A path did not answer, for this reason, and its circuit is open.
     Unanswered(PathId, String),
-    /// The throttle tells nothing more of a destination that has gone.
+    /// The throttle has forgotten a destination that has gone.
     Left(DestinationId),
-    /// A path is not known any more.
+    /// A path is forgotten.
     Forgotten(PathId),
-    /// When a path is to be looked at again.
+    /// When the throttle must be called for a path again.
     Opens(Option<Timestamp>),
     /// What was learned of paths is to be kept on disk.
     Keep(Vec<LearnedDestination>),
-    /// An attempt has its session, and asks whether it may begin.
+    /// An attempt has its session and asks whether it may start.
     MayBegin(MessageId, W::Reply),
     /// An attempt has ended. Not `again`: its permit is of a former maximum, and starts no other one.
     AttemptEnded {
@@ -95,7 +95,7 @@ pub(crate) enum Input<W: World> {
         attempt: Attempt,
         decisions: Decisions,
     },
-    /// Some of what was there at the start.
+    /// Some of the messages that were on disk at the start.
     Recovered(Vec<Recovered>),
     /// All of it has come; `None`: the rest never will.
     LoadingOver(Option<Recovery>),
@@ -234,7 +234,7 @@ impl<W: World> Engine<W> {
                 }
             }
         }
-        // Also when the disk has failed meanwhile: who looks is told of everything that was there, or that it has not come.
+        // Even when the disk has failed meanwhile: a listing shows either all messages or the error that loading did not end.
         if self.readable() {
             self.queue.recover(messages, self.now);
         }

@@ -1,6 +1,6 @@
-//! Work on the disk that blocks: what the engine asks for as a value, and what comes of it as another.
+//! Work on the disk that blocks: the engine requests it as one value and gets the result as another.
 //!
-//! The shell carries a [`DiskJob`] out on a thread that may block, in `spool/disk.rs`, and brings the [`Done`] back. Exactly one answers each.
+//! The shell runs a [`DiskJob`] on a thread that may block, in `spool/disk.rs`, and returns its result as a [`Done`].
 
 use super::World;
 use super::bulk::{BulkId, Work};
@@ -15,7 +15,7 @@ use spool_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A message with its body; empty where nobody needs it.
+/// A message with its body, which is empty where it is not needed.
 pub(crate) type Read = (Message, Bytes);
 
 /// A pair that was read from an archive, with the memory that it takes.
@@ -92,7 +92,7 @@ pub(crate) enum DiskJob<W: World> {
     Keep(Vec<LearnedDestination>),
 }
 
-/// What came of a [`DiskJob`].
+/// The result of a [`DiskJob`].
 #[derive(Debug)]
 pub(crate) enum Done<W: World> {
     Loaded(Vec<(MessageId, Result<Box<Content>, StoreError>)>),

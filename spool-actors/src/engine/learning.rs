@@ -13,24 +13,24 @@ use spool_core::{AttemptReport, LearnedDestination, Message, MessageId, Status, 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Messages of a line that does not move that are looked at, each time it is tried in vain, for their time having run out.
+/// The most messages of a blocked line that are checked for expiry after each failed probe.
 const EXPIRED_AT_ONCE: usize = 4096;
 
-/// How often a part of the line of mail without a route is looked at for the same reason.
+/// How often a part of the mail without a route is checked for expiry.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What follows from what was learned of paths.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
-    /// Lines that do not move, to be looked through.
+    /// Blocked lines to be checked for expired messages.
     stuck: Vec<(DestinationId, Arc<str>)>,
     writing: bool,
-    /// When the line of mail without a route is looked through next.
+    /// When mail without a route is checked for expiry next.
     without_route_at: Timestamp,
 }
 
 impl Keeping {
-    /// What was learned is on disk, or is learned anew.
+    /// What was learned is on disk, or its write failed.
     pub(super) const fn kept(&mut self) {
         self.writing = false;
     }
@@ -55,7 +55,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// A path did not answer, and is left alone: what waits there is read again when its turn comes.
+    /// A path did not answer and its circuit is open: drops the content of what waits there, which is read again later.
     pub(super) fn unanswered(&mut self, path: PathId, reason: &str) {
         let reason: Arc<str> = reason.into();
         for destination in self.queue.on_path(path) {
@@ -64,21 +64,21 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// A person wants this message sent: a path that is left alone is tried at once.
+    /// An operator wants this message sent: a path whose circuit is open is tried at once.
     pub(super) fn hurry(&mut self, id: MessageId) {
         if let Some(destination) = self.queue.destination_of(id) {
             self.effects.push(Effect::Tell(Told::Hurry(destination)));
         }
     }
 
-    /// Where nothing goes for a while, what was about to start is written back as waiting: after a crash it would be in doubt.
+    /// Takes back the starts of a destination whose circuit is open: after a crash those messages would be in doubt.
     pub(super) fn recall(&mut self, destination: DestinationId) {
         for (id, spooled_at) in self.queue.recall(destination) {
             self.write_back(id, spooled_at);
         }
     }
 
-    /// Writes down that the attempt of a message has not begun after all.
+    /// Takes back the start of an attempt on disk.
     pub(super) fn write_back(&mut self, id: MessageId, spooled_at: Timestamp) {
         let change = Change::Mark {
             id,
@@ -101,7 +101,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Gives up what waited in vain for as long as it was to be tried.
+    /// Ends messages that have expired while they waited.
     pub(super) fn give_up_expired(&mut self) {
         for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
             let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
@@ -111,7 +111,7 @@ impl<W: World> Engine<W> {
         self.settle_unattended();
     }
 
-    /// Gives up mail that has had no route for as long as it was to be tried. A part of it is looked at each second.
+    /// Ends messages that have expired without a route. A part of them is checked each second.
     fn give_up_without_route(&mut self) {
         let now = self.now.inside;
         if self.is_over() || now < self.keeping.without_route_at {
@@ -135,7 +135,7 @@ impl<W: World> Engine<W> {
         self.conclude(Round::new(message, body, fate));
     }
 
-    /// Writes down what was learned of paths, unless that is being done. What comes in between is learned anew, or written at the end.
+    /// Writes what was learned of paths, unless a write is under way. What is skipped is written later, or when the spool closes.
     pub(super) fn keep_learned(&mut self, learned: Vec<LearnedDestination>) {
         if !self.is_over() && !std::mem::replace(&mut self.keeping.writing, true) {
             self.work(DiskJob::Keep(learned));

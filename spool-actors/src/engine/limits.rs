@@ -1,4 +1,4 @@
-//! What the engine and the owner of the limits, [`Throttle`](crate::throttle::Throttle), tell each other.
+//! The interface between the engine and [`Throttle`](crate::throttle::Throttle), which owns the limits.
 //!
 //! The engine asks for permits by destination, and starts attempts with them. Which destinations share a path, how many sessions and
 //! messages a path takes, and who is next, is Throttle's to decide.
@@ -14,7 +14,7 @@ pub(crate) type PathId = u64;
 /// Names a permit.
 pub(crate) type PermitId = u64;
 
-/// What the engine tells of its destinations and permits, in order.
+/// What the engine reports to the throttle, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     /// So many more messages of this destination wait for a permit, or fewer.
@@ -31,17 +31,17 @@ pub(crate) enum Told {
     Returned(PermitId, Option<Signal>),
     /// A person wants mail for this destination sent: its path is tried at once, even when it did not answer.
     Hurry(DestinationId),
-    /// The destination has no messages any more.
+    /// The destination has no more messages.
     Gone(DestinationId),
     /// The time has come that [`Input::Opens`](super::Input::Opens) named.
     Time,
     /// A second has passed.
     Tick,
-    /// The spool has ended: nothing is granted any more.
+    /// The spool has ended: no more permits are granted.
     Ended,
 }
 
-/// What the messages of a path have to expect.
+/// The outlook of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outlook {
     /// Attempts at once.
@@ -49,8 +49,8 @@ pub(crate) struct Outlook {
     /// Whether a permit may be used for one message after the other, and starts may be recorded before there is a permit. Not where a rate
     /// or a failure holds messages back, or where another destination waits.
     pub(crate) goes_on: bool,
-    /// Nothing goes before then.
+    /// No attempt may start before this time.
     pub(crate) until: Option<Timestamp>,
-    /// The path did not answer, and is left alone.
+    /// Whether the circuit of the path is open.
     pub(crate) is_shut: bool,
 }

@@ -1,12 +1,12 @@
-//! The engine: everything that the queue decides. Pure: it has no clock, no threads, no sockets and no disk.
+//! The engine: all decisions about queued mail. It is pure: it has no clock, no threads, no sockets and no disk.
 //!
-//! It is told what happened, as [`Input`]s, and answers with what is to be done, as [`Effect`]s; the
-//! [`SpoolActor`](crate::SpoolActor) is the shell that carries them out and brings back what comes of them. One [`Engine::turn`] takes in all
-//! that has happened since the last one. So the same inputs give the same effects, and a test can put the engine through thousands of
-//! histories in seconds. The shape is that of `quinn-proto` and of openraft's engine.
+//! It gets everything that happens as [`Input`]s and returns what must be done as [`Effect`]s; the
+//! [`SpoolActor`](crate::SpoolActor) carries them out and returns their results as inputs. One [`Engine::turn`] handles all inputs
+//! since the last one. The same inputs give the same effects, so a test can run the engine through thousands of histories in seconds. The
+//! design is that of `quinn-proto` and of openraft's engine.
 //!
-//! What is promised: a reply and an event are given out only after the disk has answered for what they say; a session starts only after
-//! the start of its attempt is on disk; nothing starts once the spool has ended.
+//! Guarantees: a reply or an event is sent only after the disk has answered for what it reports; a session starts only after the start of its
+//! attempt is on disk; no attempt starts once the spool has ended.
 
 mod add;
 mod attempts;
@@ -50,7 +50,7 @@ pub(crate) use effect::{Answer, Effect};
 pub(crate) use input::{Input, Moment, NewMail};
 pub(crate) use jobs::{DiskJob, Done, Fetched, Wanted};
 pub(crate) use limits::{Outlook, PathId, PermitId, Told};
-pub(crate) use queue::{Route, Sight};
+pub(crate) use queue::DestinationCounts;
 pub(crate) use taken::Taken;
 pub(crate) use time::{InsideClock, Now};
 pub(crate) use unattended::{Why, may_fail};
@@ -67,8 +67,8 @@ use routes::Looking;
 use spool_core::bounce::NoticeConfig;
 use spool_core::store::{Change, RememberedKey};
 use spool_core::{
-    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, MessageSummary, NextHop,
-    Routing, ShownStatus, SpoolError, Timestamp,
+    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, Routing, SpoolError,
+    Timestamp,
 };
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
@@ -80,9 +80,9 @@ use unwritten::Unwritten;
 /// Names one list of next hops.
 pub(crate) type DestinationId = u32;
 
-/// What the engine passes on without looking at it.
+/// Values that the engine passes on and does not inspect.
 pub(crate) trait World: Debug + Sized + 'static {
-    /// Where an answer goes. Dropped, whoever waits for it learns that there will be none.
+    /// The channel of an answer. When it is dropped, the receiver learns that there is no answer.
     type Reply: Debug;
     /// The right to make attempts.
     type Permit: Debug;
@@ -91,7 +91,7 @@ pub(crate) trait World: Debug + Sized + 'static {
     fn name(permit: &Self::Permit) -> PermitId;
 }
 
-/// What an engine begins with.
+/// What an engine starts with.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) now: Now,
@@ -145,18 +145,18 @@ pub(crate) struct Engine<W: World> {
     interrupted: Vec<MessageId>,
     /// Those of them that were given another route meanwhile.
     rerouted: HashSet<MessageId>,
-    /// Others wait for permits: none is kept.
+    /// Whether other destinations wait for permits: then no free permit is kept.
     contended: bool,
-    /// Permits that nothing is to be sent with are given back at the end of this turn.
+    /// Whether unused permits are returned at the end of this turn.
     returns_idle: bool,
     /// When the next turn was asked for.
     wake: Option<Timestamp>,
-    /// Attempts whose start is on disk, and who waits for that.
+    /// Attempts whose start is on disk, with the channels of their sessions.
     begun: Vec<(MessageId, W::Reply)>,
-    /// Who waits until nothing is to be done.
+    /// Callers that wait until the spool is idle.
     idle: Vec<W::Reply>,
     delivered: u64,
-    /// How far the closing has come, once it was asked for.
+    /// The stage of the closing, once it was requested.
     closing: Option<ClosingStage>,
 }
 
@@ -200,7 +200,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Takes in what has happened, and gives what is to be done, in order.
+    /// Handles `inputs` in order and returns the effects, in the order in which they must be carried out.
     pub(crate) fn turn(&mut self, moment: Moment, inputs: &mut VecDeque<Input<W>>) -> Vec<Effect<W>> {
         self.now = moment.now;
         if self.ended.is_none() && moment.ended.is_some() {
@@ -214,7 +214,7 @@ impl<W: World> Engine<W> {
         std::mem::take(&mut self.effects)
     }
 
-    /// What follows whatever has happened.
+    /// What follows in every turn, after its inputs.
     fn follow(&mut self) {
         self.budget.set_standing(self.queue.standing());
         self.let_begin();
@@ -243,7 +243,7 @@ impl<W: World> Engine<W> {
         self.effects.push(Effect::Commit { change, tag, urgent });
     }
 
-    /// Asks for work on the disk; [`Input::Done`] brings what comes of it.
+    /// Requests work on the disk; [`Input::Done`] brings the result.
     fn work(&mut self, job: DiskJob<W>) {
         self.working += 1;
         self.effects.push(Effect::Work(job));
@@ -262,7 +262,7 @@ impl<W: World> Engine<W> {
         self.ended.as_ref().unwrap_or(&Ending::Killed).spool_error()
     }
 
-    /// An event for a change; the store gives it its number.
+    /// Makes an event for a change; the store numbers it.
     fn tell(&self, kind: EventKind, message: &Message) -> Event {
         let mut event = Event::new(0, self.now.wall, kind);
         event.id = Some(message.id);
@@ -275,19 +275,11 @@ impl<W: World> Engine<W> {
     }
 }
 
-/// What can be seen of the engine.
+/// What the shell reads.
 impl<W: World> Engine<W> {
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    pub(crate) const fn running(&self) -> usize {
-        self.queue.running()
-    }
-
-    /// Due messages that do not run yet.
-    pub(crate) const fn waiting(&self) -> usize {
-        self.queue.waiting()
+    /// All messages, to be listed and counted.
+    pub(crate) const fn queue(&self) -> &Queue<W> {
+        &self.queue
     }
 
     pub(crate) const fn max_jobs(&self) -> usize {
@@ -307,7 +299,7 @@ impl<W: World> Engine<W> {
         self.returning.count
     }
 
-    /// Idempotency keys, and those that gave way before their time.
+    /// The number of idempotency keys, and of those that were forgotten before their window was over.
     pub(crate) fn keys(&self) -> (usize, u64) {
         self.keys.counts()
     }
@@ -315,40 +307,5 @@ impl<W: World> Engine<W> {
     /// Whether notices are returned.
     pub(crate) const fn returns_notices(&self) -> bool {
         self.returning.is_on()
-    }
-
-    /// The ids of frozen messages, and with `waiting` of those as well that wait.
-    pub(crate) fn ids(&self, waiting: bool) -> Vec<MessageId> {
-        self.queue.ids(waiting)
-    }
-
-    pub(crate) fn list(&self, after: Option<MessageId>, limit: usize, now: Now) -> Vec<MessageSummary> {
-        self.queue.list(after, limit, now)
-    }
-
-    pub(crate) fn status(&self, id: MessageId, now: Now) -> Option<ShownStatus> {
-        self.queue.status(id, now)
-    }
-
-    pub(crate) fn route_of(&self, id: MessageId) -> Option<Route> {
-        self.queue.route_of(id)
-    }
-
-    /// The next hops for whoever is left when the attempt that runs has ended.
-    pub(crate) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
-        self.queue.noted_route(id)
-    }
-
-    pub(crate) fn spooled_at(
-        &self,
-        at: Timestamp,
-        after: MessageId,
-        limit: usize,
-    ) -> (Vec<MessageId>, Option<MessageId>) {
-        self.queue.spooled_at(at, after, limit)
-    }
-
-    pub(crate) fn sights(&self) -> Vec<Sight> {
-        self.queue.sights()
     }
 }

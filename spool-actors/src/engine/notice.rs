@@ -10,25 +10,25 @@ use spool_core::store::NewMessage;
 use spool_core::{Envelope, Message, MessageId, NextHop, RouteOrigin, Routing, Section, Status, Timestamp};
 use std::sync::Arc;
 
-/// A notice that is spooled with the change it is part of.
+/// A notice whose change is being written.
 #[derive(Debug)]
 pub(crate) struct NewNotice {
     known: Known,
     /// The routing that its line is from.
     generation: u32,
-    /// The round, and what is decided of it when there is no room for the notice.
+    /// The round, and the decision if there is no room for the notice.
     pub(super) without: Box<(Round, Decision)>,
 }
 
 impl NewNotice {
-    /// Its body has so many bytes.
+    /// Sets the size of its body.
     pub(super) fn resize(&mut self, body: u64) {
         self.known.size = self.known.size.with_body(body);
     }
 }
 
 impl<W: World> Engine<W> {
-    /// The notice itself, and the line it will stand in. `None` where there is nobody to return it to.
+    /// The notice and its entry for the queue; `None` when the reverse-path cannot get one.
     pub(super) fn write_notice(
         &mut self,
         round: &Round,
@@ -88,7 +88,7 @@ impl<W: World> Engine<W> {
         Some((new, body, notice))
     }
 
-    /// Where a notice goes: by the routing of now; without rules, to the next hops of the message it is about.
+    /// Where a notice goes: by the current routing; without rules, to the next hops of the message it is about.
     fn route_of_notice(&self, envelope: &Envelope, message: &Message) -> (RouteOrigin, Arc<[NextHop]>) {
         let routing = self.queue.routing();
         let (origin, spooled) = match routing {
@@ -101,7 +101,7 @@ impl<W: World> Engine<W> {
         (origin, first.map_or(spooled, |group| group.next_hops))
     }
 
-    /// The disk holds a notice: it lines up.
+    /// A notice is on disk: adds it to the queue.
     pub(super) fn notice_spooled(&mut self, notice: &NewNotice) {
         let NewNotice {
             known, generation, ..
@@ -114,7 +114,7 @@ impl<W: World> Engine<W> {
         self.give_back(known.id, Status::SendAt(known.spooled_at));
     }
 
-    /// The notice will not come.
+    /// The notice was not written.
     pub(super) fn notice_not_spooled(&mut self, notice: &NewNotice) {
         self.queue.delist(notice.known.destination);
     }

@@ -23,7 +23,7 @@ impl<W: World> Engine<W> {
             self.queue.set_opens(None);
             self.effects.push(Effect::Tell(Told::Time));
         }
-        // A message whose route has changed stands in another line now, and whoever waited for it may go on.
+        // A message whose route has changed has another destination now, and operations that waited for it may go on.
         loop {
             let dirty = self.queue.take_dirty();
             if dirty.is_empty() {
@@ -169,7 +169,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// An attempt has its session, and asks whether it may begin: not if somebody wants otherwise meanwhile.
+    /// An attempt has its session and asks whether it may start. It may not if an operation has changed the message meanwhile.
     pub(super) fn may_begin(&mut self, id: MessageId, reply: W::Reply) {
         match !self.is_over() && self.closing.is_none() && self.queue.may_begin(id) {
             true => {
@@ -246,7 +246,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Lets attempts begin whose start is on disk, once all that has happened is known.
+    /// Starts the attempts whose start is on disk, after all inputs of the turn.
     pub(super) fn let_begin(&mut self) {
         for (id, reply) in std::mem::take(&mut self.begun) {
             self.queue.starting(id, false);
@@ -276,13 +276,13 @@ impl<W: World> Engine<W> {
             .extend(unused.map(|permit| Effect::Return(permit, None)));
     }
 
-    /// Others wait for permits, or nobody does any more. While others wait, no free permit is kept.
+    /// Sets whether other destinations wait for permits. While they do, no free permit is kept.
     pub(super) fn set_contended(&mut self, contended: bool) {
         self.contended = contended;
         self.returns_idle |= contended;
     }
 
-    /// Gives back permits that nothing is to be sent with.
+    /// Returns permits that no message needs.
     pub(super) fn return_idle_permits(&mut self) {
         for destination in self.queue.with_idle_permits() {
             self.return_permits(destination, true);

@@ -133,7 +133,7 @@ fn again(message: &Message, now: Timestamp) -> NewMessage {
 }
 
 impl<W: World> Engine<W> {
-    /// Someone puts mail in quarantine.
+    /// A caller puts mail in quarantine.
     pub(super) fn take_quarantine(&mut self, mail: Submission, reason: String, reply: W::Reply) {
         match self.prepare_quarantine(mail, reason) {
             Err(error) => self.answer(reply, Answer::Added(Err(error))),
@@ -218,7 +218,7 @@ impl<W: World> Engine<W> {
 type Laying = (Vec<(Archived, Bytes)>, Vec<Event>, Held);
 
 impl<W: World> Engine<W> {
-    /// Someone wants removed messages deleted for good.
+    /// A caller deletes removed messages for good.
     pub(super) fn purge(
         &mut self,
         older_than: std::time::Duration,

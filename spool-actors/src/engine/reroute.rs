@@ -1,4 +1,4 @@
-//! What `reroute` does to a message: a route that a person names stays; one by the configuration is found anew when the message
+//! What `reroute` does to a message: a route that a person names stays; one by the configuration is computed again when the message
 //! is sent.
 
 use super::bulk::BulkId;
@@ -61,7 +61,7 @@ impl<W: World> Engine<W> {
     ) {
         let (id, before) = (taken.id, taken.before);
         if message.state.in_flight.is_some() {
-            // Its attempt was about to begin, at its former next hops.
+            // Its attempt was about to start at its former next hops.
             let change = Change::Mark {
                 id,
                 status: before,

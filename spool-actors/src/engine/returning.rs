@@ -1,4 +1,4 @@
-//! The end of a round: what becomes of a message, and what its sender is told of it, in one change.
+//! The end of a round: one change sets the new state of the message and adds the notice to its sender.
 //!
 //! Which recipients a notice is about, and its text, are decided and written by `spool_core::bounce`. The notice is part of the change that
 //! ends those recipients, so that a crash leaves both or neither. It is not kept in memory: it is read again when it is sent.
@@ -47,16 +47,16 @@ impl Returning {
     }
 }
 
-/// What is to be written of a round, and what follows once it is.
+/// The change that ends a round, and what follows when it is on disk.
 pub(super) struct Concluded {
     pub(super) change: Change,
-    /// What the message waits for now; `None`: it ends.
+    /// The new status of the message; `None`: it ends.
     pub(super) after: Option<Status>,
     /// The notice in the change.
     pub(super) notice: Option<Box<NewNotice>>,
 }
 
-/// The line of the log about a message on which the spool gives up; `None`: it does not.
+/// The log record of a message that has failed; `None`: it has not failed.
 fn given_up(round: &Round, now: Timestamp) -> Option<GivenUp> {
     let Fate::Failed { expired } = round.fate else {
         return None;
@@ -108,7 +108,7 @@ impl<W: World> Engine<W> {
             .has_notice()
             .then(|| self.ids.notice(round.message.id, nth, now));
         let notice = id.and_then(|id| self.write_notice(&round, &decision, id, now));
-        // Before `settle`: it takes the failed recipients of whom the sender is told out of the message.
+        // Before `settle`: it removes the failed recipients that the notice reports from the message.
         let given_up = given_up(&round, now);
         settle(&mut round.message.state, &decision, id, now);
         let Round {
@@ -176,7 +176,7 @@ impl<W: World> Engine<W> {
         decision
     }
 
-    /// Sets the status of a message whose notices are settled; gives what it waits for, `None` when it ends.
+    /// Sets the status of a message after its round, and returns it; `None` when the message ends.
     fn status_after(
         &self,
         message: &mut Message,
@@ -277,7 +277,7 @@ fn outcome(state: MessageState, after: Option<Status>) -> Outcome {
     }
 }
 
-/// What subscribers are told of a decision.
+/// The events of a decision.
 fn told(kinds: &mut Vec<EventKind>, decision: &Decision, id: Option<MessageId>) {
     if !decision.failed.is_empty() {
         kinds.push(EventKind::Bounced);

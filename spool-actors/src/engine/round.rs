@@ -1,4 +1,4 @@
-//! A round: one attempt, or whatever else changes what becomes of a message.
+//! A round: an attempt, an expiry or an operation that ends recipients of a message.
 
 use bytes::Bytes;
 use spool_core::disposition::Fate;
@@ -12,15 +12,15 @@ pub(super) struct Round {
     /// Empty where no notice can be due.
     pub(super) body: Bytes,
     pub(super) fate: Fate,
-    /// Why it is to be frozen, if somebody asked for that.
+    /// Why it is frozen, if an operation asked for that.
     pub(super) freeze: Option<Box<Frozen>>,
-    /// What is to be told beside what follows from the fate.
+    /// Events beside those that follow from the fate.
     pub(super) kinds: Vec<EventKind>,
     /// Recipients that asked for SUCCESS and were taken by a hop without DSN.
     pub(super) relayed: Vec<RecipientIndex>,
-    /// A person wants a notice: only the null reverse-path forbids it.
+    /// An operator asked for a notice: only a null reverse-path prevents it.
     pub(super) by_hand: bool,
-    /// Whether a notice may come of it. `false`: another round follows at once, and that one tells.
+    /// Whether a notice may follow. `false`: another round follows at once and decides about the notice.
     pub(super) tells: bool,
 }
 

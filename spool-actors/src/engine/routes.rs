@@ -1,6 +1,7 @@
-//! Mail that the service routes by its configuration follows the routes of now: lines are looked at when the routes change, and
-//! each message again before it is sent.
-//! A route that a submitter or a person named is never changed.
+//! Mail that the service routes by its configuration follows the current routing: the routes of waiting messages are checked when the
+//! routing changes, and the route of each message again before it is sent.
+//!
+//! A route that a submitter or an operator named is never changed.
 
 use super::divide::groups;
 use super::queue::{Redirected, Stale};
@@ -10,17 +11,17 @@ use spool_core::{Message, MessageId, NextHop, RouteGroup, Routing, Status, Times
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Messages that are looked at in one step.
+/// Messages that are checked in one step.
 const STEP: usize = 256;
-/// How far the looking has come.
+/// The state of the route checks.
 #[derive(Debug, Default)]
 pub(super) struct Looking {
-    /// Behind which message it goes on; `None`: all were looked at.
+    /// The message after which the walk continues; `None`: all were checked.
     walk: Option<Option<MessageId>>,
-    /// Since the walk began: messages that go elsewhere now, and those that were divided.
+    /// Since the walk started: messages that were moved, and messages that were divided.
     moved: usize,
     pub(super) divided: usize,
-    /// Whether to tell that none does.
+    /// Whether to log the result even if no message was moved.
     announce: bool,
     pub(super) reading: bool,
     /// Messages of which the disk is asked where their recipients go, and which no operation has taken since: the answer holds for
@@ -58,7 +59,7 @@ impl<W: World> Engine<W> {
         self.looking.asked.remove(&id);
     }
 
-    /// Looks at the route of every message.
+    /// Starts a check of the route of every message.
     pub(super) fn look_at_all(&mut self) {
         self.looking.walk = Some(None);
         (self.looking.moved, self.looking.divided) = (0, 0);
@@ -76,7 +77,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// One step of the looking, if there is something to be looked at.
+    /// Does one step of the route checks, if there are any.
     pub(super) fn look_on(&mut self) {
         if self.looking.reading || self.is_over() {
             return;
@@ -94,7 +95,7 @@ impl<W: World> Engine<W> {
         if to_read.is_empty() && !self.queue.has_unlooked() && self.looking.walk.is_none() {
             return self.divide_on();
         }
-        // Also when nothing is to be read: other things happen in between.
+        // Even when nothing must be read, so that other inputs are handled between two steps.
         let (routing, generation) = (self.queue.routing().clone(), self.queue.generation());
         self.looking.asked = to_read.iter().copied().collect();
         self.looking.reading = true;
@@ -112,7 +113,7 @@ impl<W: World> Engine<W> {
         generation: u32,
     ) {
         self.looking.reading = false;
-        // Otherwise all of them are looked at again.
+        // After another change of the routing, all of them are checked again.
         if generation == self.queue.generation() {
             for (id, groups) in routes {
                 if self.looking.asked.remove(&id) {
@@ -148,7 +149,7 @@ impl<W: World> Engine<W> {
         ids
     }
 
-    /// The routes of all messages were looked at.
+    /// Warns about mail without a route, once all routes were checked.
     fn tell_without_route(&self) {
         let without = self.queue.without_route();
         if without > 0 {
@@ -164,7 +165,7 @@ impl<W: World> Engine<W> {
         let now = self.now;
         let groups = match groups {
             Ok(groups) => groups,
-            // What cannot be read is told when it is to be sent.
+            // A message that cannot be read is reported when it is to be sent.
             Err(_) => return,
         };
         let Some(first) = groups.first() else { return };

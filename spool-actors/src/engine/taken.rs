@@ -1,5 +1,5 @@
 //! What an operation does to the messages it has taken: reads them off the actor's thread, writes the change, and gives them
-//! back as the disk has them. Once the spool has ended it writes nothing any more: whoever asked was told so.
+//! back as the disk has them. When the spool has ended it writes nothing: the caller got that as its answer.
 
 use super::bulk::BulkId;
 use super::jobs::Read;
@@ -10,7 +10,7 @@ use spool_core::store::{Archive, Change, Finish, StoreError};
 use spool_core::{EventKind, Frozen, Held, Message, MessageId, Status};
 use std::sync::Arc;
 
-/// A message that an operation has taken, and what it was waiting for.
+/// A message that an operation has claimed, and its status before.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) id: MessageId,
@@ -18,7 +18,7 @@ pub(crate) struct Taken {
 }
 
 impl<W: World> Engine<W> {
-    /// Reads what was taken, and for a remove moves it to the archive, off this thread.
+    /// Reads claimed messages, and for a remove moves them to the archive, off this thread.
     pub(super) fn read_taken(&mut self, bulk: BulkId, work: Work, taken: Vec<Taken>) {
         let with_bodies = work.reads_bodies();
         let footprints = taken
@@ -31,7 +31,7 @@ impl<W: World> Engine<W> {
         self.effects.push(Effect::WaitForMemory { bytes, wanted });
     }
 
-    /// There is memory for what was taken.
+    /// Memory for claimed messages was granted.
     pub(super) fn read_charged(&mut self, bulk: BulkId, work: Work, taken: Vec<Taken>, held: Held) {
         if let Err(error) = self.alive() {
             for taken in taken {
@@ -50,7 +50,7 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// What was taken was read, and for a remove lies in the archive.
+    /// The claimed messages were read; those of a remove are in the archive.
     pub(super) fn read_taken_done(
         &mut self,
         bulk: BulkId,
@@ -80,7 +80,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Writes the change. `held` is charged until the disk has answered for all messages of the step.
+    /// Writes the change of one message. `held` is charged until the disk has answered for all messages of the step.
     fn change_taken(
         &mut self,
         bulk: BulkId,
@@ -137,7 +137,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// The disk has answered for a message that an operation took.
+    /// The disk has answered for the change of an operation.
     pub(super) fn changed(
         &mut self,
         bulk: BulkId,
@@ -165,7 +165,7 @@ impl<W: World> Engine<W> {
         self.bulk_done(bulk, result.map_err(operation_error));
     }
 
-    /// Gives a message back that an operation has had, to wait for `status`; operations that wait for it go on.
+    /// Returns a claimed message to the queue with `status`; operations that wait for it go on.
     pub(super) fn give_back(&mut self, id: MessageId, status: Status) {
         self.queue.give_back(id, status, self.now);
     }

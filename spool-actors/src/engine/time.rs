@@ -1,4 +1,4 @@
-//! The two times of a turn: what the wall clock shows, and the time inside the process, which nobody can set.
+//! The two clocks of a turn: the wall clock, and the inside clock of the process, which cannot be set.
 //!
 //! Whatever waits, waits for a time inside: it is not moved when the wall clock is set. Times on disk, and those that are shown, are
 //! of the wall clock. Both are a [`Timestamp`]; those of the wall clock say so by their names.
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(crate) struct Now {
     /// What the wall clock shows.
     pub(crate) wall: Timestamp,
-    /// The time inside: it begins with what the wall clock showed, and only goes on.
+    /// The inside clock: it starts at the time of the wall clock and only goes forward.
     pub(crate) inside: Timestamp,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Now {
 pub(crate) const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl Now {
-    /// The time inside at which the wall clock will show `wall`, if nobody sets it.
+    /// The time of the inside clock at which the wall clock shows `wall`, if it is not set.
     pub(crate) const fn inside_of(self, wall: Timestamp) -> Timestamp {
         if wall.0 == NEVER.0 {
             return NEVER;
@@ -27,7 +27,7 @@ impl Now {
         Timestamp(wall.0.saturating_sub(self.wall.0).saturating_add(self.inside.0))
     }
 
-    /// What the wall clock will show at the time `inside`, if nobody sets it.
+    /// The time of the wall clock at the time `inside`, if it is not set.
     pub(crate) const fn wall_of(self, inside: Timestamp) -> Timestamp {
         if inside.0 == NEVER.0 {
             return NEVER;
@@ -36,7 +36,7 @@ impl Now {
     }
 }
 
-/// Tells the time inside by the wall clock and by the time that has passed, which nobody can set.
+/// The inside clock: computed from the wall clock at its start and a monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InsideClock {
     /// The wall clock at its beginning, and what had passed then.
@@ -50,7 +50,7 @@ impl InsideClock {
     /// Both clocks count whole milliseconds, each rounded by itself: by so much they part without being set.
     const ROUNDING: i64 = 2;
 
-    /// One that begins now.
+    /// A clock that starts now.
     pub(crate) const fn new(wall: Timestamp, passed: Duration) -> Self {
         Self {
             began: (wall, passed),

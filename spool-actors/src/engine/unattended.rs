@@ -1,4 +1,4 @@
-//! Ends that no session of this process brings: attempts that a former process left open, and messages whose time ran out while
+//! Ends without a session of this process: attempts that a former process left open, and messages that expired while
 //! they waited in line.
 //!
 //! The messages are read in steps, one at a time, with their bodies where a notice about them may be due. Each step has the memory that it
@@ -17,12 +17,12 @@ const STEP: usize = 256;
 /// Bytes of memory that one step asks for, and one message more; with a small limit, an eighth of that.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// Why the end of a message is to be written.
+/// Why a message ends without a session.
 #[derive(Debug, Clone)]
 pub(crate) enum Why {
     /// A former process ended during its attempt.
     Interrupted,
-    /// Its time has run out; what its destination said last.
+    /// It has expired; with the last reply of its destination.
     Expired(Arc<str>),
 }
 
@@ -119,7 +119,7 @@ impl<W: World> Engine<W> {
 
     fn unattended_unread(&mut self, id: MessageId, why: &Why, error: &StoreError) {
         match (why, error) {
-            // Asked for again each second.
+            // Read again each second.
             (Why::Interrupted, StoreError::NotNow { .. }) => {
                 self.interrupted.push(id);
                 self.stuck(id, error);

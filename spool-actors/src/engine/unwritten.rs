@@ -2,7 +2,7 @@
 //! to their messages.
 //!
 //! A full disk is no failed one: the change is offered again each second, and at the end. There are no more of them than
-//! sessions were running, because no attempt begins before its begin is on disk.
+//! sessions were running, because no attempt starts before its start is on disk.
 
 use super::{DiskJob, Engine, Tag, World};
 use spool_core::store::{Archive, Change, StoreError};
@@ -10,14 +10,14 @@ use spool_core::{MessageId, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a message waits whose attempt could not begin because the disk was full.
+/// How long a message waits when its attempt could not start because the disk was full.
 pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Unwritten<W: World> {
     changes: BTreeMap<MessageId, (Change, Tag<W>, StoreError)>,
-    /// Those whose end was found to have no room, until it is written: the log tells of each once.
+    /// Messages whose end found no room on the disk, until it is written: each is logged once.
     told: BTreeSet<MessageId>,
 }
 
@@ -48,7 +48,7 @@ pub(super) const fn is_final(error: &StoreError) -> bool {
 }
 
 impl<W: World> Engine<W> {
-    /// Keeps the end of an attempt until there is room for it. Operations on the message learn why they cannot go on.
+    /// Keeps the end of an attempt until there is room for it. Operations that wait for the message fail with the reason.
     pub(super) fn write_later(&mut self, id: MessageId, change: Change, tag: Tag<W>, error: &StoreError) {
         if self.unwritten.told.insert(id) {
             tracing::warn!(%id, %error, "no room to record the end of an attempt; it is tried again each second");
@@ -64,14 +64,14 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Its attempt could not begin, for want of room on the disk or of descriptors: it waits, and is due again after a pause.
+    /// The attempt of a message could not start because the disk is full or descriptors are used up: it is due again after a pause.
     pub(super) fn begin_later(&mut self, id: MessageId, error: &StoreError) {
         tracing::warn!(%id, %error, "an attempt cannot begin now; it waits");
         let until = self.now.wall.after(NO_ROOM_PAUSE);
         self.queue.waits(id, Status::SendAt(until), self.now);
     }
 
-    /// The journal keeps these messages after all, or was never told of them: their pairs must not stay in the archive.
+    /// The journal keeps these messages, or never had them: deletes their pairs from the archive.
     pub(super) fn take_off(&mut self, archive: Archive, ids: Vec<MessageId>) {
         let back = None;
         self.work(DiskJob::TakeOff { archive, ids, back });

@@ -1,4 +1,4 @@
-//! What EventHub is told.
+//! The messages of EventHub.
 
 use super::Subscription;
 use actix::Message;

@@ -1,6 +1,6 @@
 //! EventHub: tells every subscriber what happened, in order.
 //!
-//! It never waits for a subscriber and never grows beyond each one's ring: whoever falls behind is told how much it
+//! It never waits for a subscriber and never grows beyond each one's ring: a subscriber that falls behind learns how much it
 //! missed.
 
 mod follower;

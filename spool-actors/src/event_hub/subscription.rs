@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// A stream of events that ends with the spool. A subscriber that missed some is told so with
-/// [`EventKind::Gap`](spool_core::EventKind::Gap) and their number. Dropping it unsubscribes.
+/// A stream of events that ends with the spool. A subscriber that missed events gets an
+/// [`EventKind::Gap`](spool_core::EventKind::Gap) with their number. Dropping the stream unsubscribes.
 pub struct Subscription(EventSource);
 
 enum EventSource {

@@ -1,4 +1,4 @@
-//! The circuit breaker: whether a destination is left alone.
+//! The circuit breaker: it pauses a path that does not answer.
 //!
 //! A round of sessions fails when it was refused or could not be had, and nothing that began after the failure was known was taken. While
 //! rounds fail, no more sessions begin than are left of those that ran. After [`FAILURES`] of them in a row the circuit opens, for a pause
@@ -41,16 +41,16 @@ struct Open {
     reason: Box<str>,
 }
 
-/// What a circuit lets through.
+/// The state of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BreakerState {
-    /// Everything.
+    /// All attempts may start.
     Closed,
-    /// Nothing before then.
+    /// No attempt may start before this time.
     Open(Timestamp),
-    /// One attempt.
+    /// One attempt may start: the probe.
     HalfOpen,
-    /// Nothing before that attempt has ended.
+    /// No attempt may start before the probe has ended.
     Probing,
 }
 

@@ -1,10 +1,10 @@
-//! What a person is shown of a pace: how a destination is doing, and what holds back its messages.
+//! What operators see of a pace: its state, and what holds back its messages.
 
 use super::Pace;
 use spool_core::{Hold, Rate, Timestamp};
 use std::time::Duration;
 
-/// How a destination is doing, for people.
+/// The state of a pace, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doing {
     pub(crate) limit: usize,

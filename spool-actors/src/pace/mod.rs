@@ -1,6 +1,6 @@
-//! Pace: how fast and how wide one destination may be sent to now. Pure: it is told the time and what happened.
+//! Pace: how many sessions and messages a path may get at present. It has no clock and no I/O: the caller passes the time and the events.
 //!
-//! What is learned of a destination, in five sentences:
+//! What is learned of a path, in five sentences:
 //!
 //! 1. The concurrency [`Window`] doubles from 4 sessions on in each round that fills it, is cut to four fifths when a session too many is
 //!    refused, and then grows slowly.
@@ -12,17 +12,18 @@
 //!    circuit [`Breaker`] opens for 1 s, doubled each time up to 75 s.
 //! 5. After each pause one message is the probe; the first that is answered closes the circuit, and the window opens from 4 sessions on.
 //!
-//! Beside that there is the [`Bucket`] of a configured rate. What an attempt says of its destination is read by [`Signal`]. A pace decides nothing about a message, and takes nothing from one that waits.
+//! A configured rate has its own [`Bucket`]. [`Signal`] reads what the result of an attempt says about its path. A pace decides nothing about
+//! a message.
 
 mod aimd;
 mod bucket;
 mod circuit;
 mod doing;
+mod evidence;
 mod rate;
 mod signal;
 mod suspicion;
 mod window;
-mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use signal::Signal;
 
 use bucket::Bucket;
 use circuit::{Breaker, BreakerState};
+use evidence::Evidence;
 use rate::LearnedLimit;
 use signal::Throttled;
 use spool_core::{DestinationPolicy, Dice, LearnedDestination, NextHop, Rate, Timestamp};
@@ -39,7 +41,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
 use window::Window;
-use witness::Witness;
 
 /// How long something is remembered that nothing renews.
 pub(crate) const MEMORY: Duration = Duration::from_secs(86_400);
@@ -56,7 +57,7 @@ pub(crate) struct SessionStart {
     running: u16,
 }
 
-/// What one destination may be sent. See the module.
+/// What one path may get. See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pace {
     /// Sessions at once that are allowed.
@@ -66,7 +67,7 @@ pub(crate) struct Pace {
     window: Window,
     rate: Option<Box<(Rate, Bucket)>>,
     learned: LearnedLimit,
-    witness: Witness,
+    evidence: Evidence,
     suspicion: Suspicion,
     circuit: Breaker,
     last_error: Option<Box<(Timestamp, Box<str>)>>,
@@ -77,18 +78,18 @@ pub(crate) struct Pace {
 // There may be as many of them as messages.
 const _: () = assert!(size_of::<Pace>() <= 224);
 
-/// What follows from the end of an attempt.
+/// How the end of an attempt changes the pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Adjustment {
-    /// Messages go on as they did.
+    /// Nothing changes.
     GoOn,
-    /// Something was learned: fewer go at once, or in a time.
+    /// A limit was learned: fewer sessions at once, or a lower rate.
     Slower,
-    /// Nothing goes for a while.
+    /// The circuit opened.
     Shut,
-    /// It was tried, and nothing goes for another while.
+    /// A probe failed, and the circuit stays open.
     StillShut,
-    /// It answers again.
+    /// The circuit closed.
     Reopened,
 }
 
@@ -116,7 +117,7 @@ impl Pace {
     pub(crate) fn free(&self, now: Timestamp, out: usize) -> usize {
         let open = match self.circuit.state(now) {
             BreakerState::Open(_) | BreakerState::Probing => 0,
-            // Those that began before it opened are not in the way.
+            // Attempts that started before it opened do not count.
             BreakerState::HalfOpen => 1,
             BreakerState::Closed => self.limit().saturating_sub(out),
         };
@@ -133,12 +134,12 @@ impl Pace {
         self.circuit.limit(self.window.limit(self.max))
     }
 
-    /// Whether nothing goes for now, so that what is about to begin must be taken back.
+    /// Whether the circuit is open, so that starts that are on disk must be taken back.
     pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
         matches!(self.circuit.state(now), BreakerState::Open(_))
     }
 
-    /// When time alone lets the next message go; `None`: it does not wait for time.
+    /// When the next message may go, if it waits for time alone; `None`: it does not.
     pub(crate) fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         let circuit = match self.circuit.state(now) {
             BreakerState::Open(until) => Some(until),
@@ -165,7 +166,7 @@ impl Pace {
             .unwrap_or(usize::MAX)
     }
 
-    /// A session begins; `running` were under way before. What it gives is given back when it ends.
+    /// A session starts, while `running` others are under way. The caller passes the result to [`Pace::end`].
     pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> SessionStart {
         self.last += 1;
         if let Some(rate) = &mut self.rate {
@@ -207,13 +208,13 @@ impl Pace {
             Signal::Fine => {
                 self.suspicion.take();
                 if news {
-                    self.witness.take(begun.running);
+                    self.evidence.take(begun.running);
                 }
                 self.window.grow(begun.serial, self.max);
                 self.learned.grow(now);
                 return self.answered(begun, now);
             }
-            // It answered, and what it said is taken for a word about one mailbox.
+            // It answered, and its reply is taken as about one mailbox only.
             Signal::Suspected { whose, .. } if !(self.suspicion.refuse(whose) || self.learned.explains()) => {
                 return self.answered(begun, now);
             }
@@ -238,7 +239,7 @@ impl Pace {
         }
     }
 
-    /// It answered.
+    /// The path answered.
     fn answered(&mut self, begun: SessionStart, now: Timestamp) -> Adjustment {
         let Some(span) = self.circuit.succeed(begun.serial, now) else {
             return Adjustment::GoOn;
@@ -252,7 +253,7 @@ impl Pace {
     fn cut(&mut self, of: Throttled, begun: SessionStart, now: Timestamp, running: usize, reason: &str) {
         let full = running >= self.window.limit(self.max);
         let says = of == Throttled::Connections;
-        let sessions = self.witness.refuse(begun.running, says);
+        let sessions = self.evidence.refuse(begun.running, says);
         if sessions {
             self.learned.forget();
         } else {
@@ -263,7 +264,7 @@ impl Pace {
         }
     }
 
-    /// What was learned is forgotten, and sessions that run say nothing of it: a new destination under the same policy.
+    /// Forgets what was learned, and ignores the results of sessions that run: as a new path under the same policy.
     pub(crate) fn reset(&mut self) {
         *self = Self {
             max: self.max,
@@ -274,23 +275,23 @@ impl Pace {
         };
     }
 
-    /// A person wants its messages sent: what it waits for because it did not answer is over.
+    /// An operator wants its messages sent: ends the pause of an open circuit.
     pub(crate) fn hurry(&mut self, now: Timestamp) {
         self.circuit.hurry(now);
     }
 
-    /// Whether it is any different from a new one, or may be.
+    /// Whether it differs from a new one, or may.
     pub(crate) fn is_worth_remembering(&self) -> bool {
         let limited = self.window.reason().is_some() || self.learned.bucket().is_some();
         limited || self.circuit.is_open().is_some() || self.rate.is_some()
     }
 
-    /// Whether nothing of it is worth remembering any more.
+    /// Whether everything it learned is outdated.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
         now.since(self.learned_at) >= MEMORY && !self.rate.as_ref().is_some_and(|rate| rate.1.is_in_use(now))
     }
 
-    /// What is worth remembering at `now`; `None`: it is as good as new.
+    /// What is worth keeping on disk at `now`; `None`: nothing.
     pub(crate) fn learned(&self, next_hops: &Arc<[NextHop]>, now: Timestamp) -> Option<LearnedDestination> {
         let learned = Some(self).filter(|pace| now.since(pace.learned_at) < MEMORY);
         let sessions = learned.and_then(|pace| pace.window.learned());
@@ -313,7 +314,7 @@ impl Pace {
         })
     }
 
-    /// Takes up what was remembered, unless that is too old.
+    /// Restores what was kept on disk, unless it is too old.
     pub(crate) fn remember(&mut self, learned: LearnedDestination, now: Timestamp) {
         if let (Some(rate), Some(next)) = (&mut self.rate, learned.next_message) {
             rate.1.hold_until(next);

@@ -22,11 +22,11 @@ fn nul(at: usize) -> AddError {
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
 pub struct Add {
     pub(crate) submission: Result<Submission, AddError>,
-    /// The routing that its sections are from, if that is known.
+    /// The routing that gave its sections their next hops, if known.
     pub(crate) routing: Option<Routing>,
-    /// Of what its idempotency key stands for, when that is not what is spooled.
+    /// The fingerprint of the mail as submitted, if the spooled mail differs from it.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// Whether nobody vouches for the reverse-path.
+    /// Whether the reverse-path is not authenticated.
     pub(crate) unknown_submitter: bool,
 }
 
@@ -110,7 +110,7 @@ impl Add {
         self
     }
 
-    /// Nobody vouches for the reverse-path. The spool returns a notice to it only when an operator asks for one, and freezes messages
+    /// Marks the reverse-path as not authenticated. The spool returns a notice to it only when an operator asks for one, and freezes messages
     /// whose recipients fail.
     #[must_use]
     pub fn of_unknown_submitter(mut self) -> Self {
@@ -139,7 +139,7 @@ impl Add {
         })
     }
 
-    /// How every section is retried.
+    /// Sets the retry policy of every section.
     #[must_use]
     pub fn retry(self, retry: &RetryPolicy) -> Self {
         self.with(|submission| {
@@ -150,7 +150,7 @@ impl Add {
         })
     }
 
-    /// Spools it frozen: it is not sent until [`SendNow`](crate::SendNow).
+    /// Spools the mail frozen: it is not sent until [`SendNow`](crate::SendNow).
     #[must_use]
     pub fn frozen(self) -> Self {
         self.with(|submission| {
@@ -159,7 +159,7 @@ impl Add {
         })
     }
 
-    /// Ties it to `flow`.
+    /// Connects the messages with `flow`.
     #[must_use]
     pub fn flow(self, flow: FlowId) -> Self {
         self.with(|submission| {
@@ -168,7 +168,7 @@ impl Add {
         })
     }
 
-    /// Ties it to other messages on the spool.
+    /// Connects the messages with other messages on the spool.
     #[must_use]
     pub fn related(self, ids: &[MessageId]) -> Self {
         self.with(|submission| {
@@ -195,17 +195,17 @@ impl Add {
     }
 }
 
-/// Puts mail into quarantine, where a person can inspect it as plain files. It is in no listing of active mail, and
-/// is sent only after [`Recover`](crate::Recover) and [`SendNow`](crate::SendNow). Replies with one id for each section, once all are durable.
+/// Puts mail into quarantine, where an operator can inspect it as plain files. It is not in listings of active mail, and it is sent only
+/// after [`Recover`](crate::Recover) and [`SendNow`](crate::SendNow). Replies with one id for each section, once all are durable.
 ///
 /// # Errors
 /// Every [`AddError`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
 pub struct Quarantine {
-    /// Why.
+    /// The reason, for the operator.
     pub reason: String,
-    /// What.
+    /// The mail.
     pub mail: Add,
 }
 

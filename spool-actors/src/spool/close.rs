@@ -35,8 +35,8 @@ impl Handler<GetJobs> for SpoolActor {
         self.catch_up(ctx);
         Ok(Jobs {
             max: self.engine.max_jobs(),
-            running: self.engine.running(),
-            waiting: self.engine.waiting(),
+            running: self.engine.queue().running(),
+            waiting: self.engine.queue().waiting(),
         })
     }
 }
@@ -52,7 +52,7 @@ impl Handler<GetStats> for SpoolActor {
             store: self.store.stats(),
             delivered: self.engine.delivered(),
             notices: self.engine.notices(),
-            messages: self.engine.len(),
+            messages: self.engine.queue().len(),
             loading: self.is_loading().then(|| self.store.progress()),
             damaged: self.store.scrub_findings().len(),
             keys,
@@ -123,7 +123,7 @@ impl Handler<End> for SpoolActor {
 }
 
 impl SpoolActor {
-    /// Closes the spool; `reply` is told when all is done.
+    /// Closes the spool, and then answers `reply`.
     pub(super) fn kill(&mut self, ctx: &mut Context<Self>, reply: Option<oneshot::Sender<Flushed>>) {
         self.supervision.end(Ending::Killed);
         self.store.cancel_loading();

@@ -1,7 +1,7 @@
 //! Looking at destinations, and forgetting what was learned of them.
 
 use super::SpoolActor;
-use crate::engine::{Now, Sight};
+use crate::engine::{DestinationCounts, Now};
 use crate::pace::Doing;
 use crate::throttle::Doings;
 use crate::throttle::messages::{GetDoings, Set};
@@ -19,11 +19,11 @@ use std::sync::Arc;
 #[rtype(result = "Result<Vec<DestinationState>, SpoolError>")]
 pub struct Destinations;
 
-/// How one destination is doing.
+/// The state of one destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DestinationState {
-    /// Which: its next hops in order.
+    /// Its next hops, in order.
     pub next_hops: Arc<[NextHop]>,
     /// The path of its mail: the hosts by which its limits are counted. Destinations with the same path share the limits, and what was
     /// learned.
@@ -31,53 +31,53 @@ pub struct DestinationState {
     pub path: Arc<[NextHop]>,
     /// Messages on the spool.
     pub messages: usize,
-    /// Those that are due and not being sent.
+    /// Messages that are due and not being sent.
     pub waiting: usize,
-    /// Sessions now.
+    /// Running sessions.
     pub running: usize,
-    /// Sessions it takes at once, as far as is known.
+    /// The window: sessions at once that are allowed at present.
     pub limit: usize,
-    /// Sessions it may be sent at once.
+    /// The connection limit: the most sessions at once.
     pub max: usize,
-    /// Why fewer than it may, in its own words.
+    /// Why the window is below the connection limit: the text of the reply or the error.
     pub limit_reason: Option<String>,
-    /// Messages a second that are configured or learned, whichever is lower; `None`: as fast as it takes them.
+    /// Messages a second: the lower one of the configured and the learned rate; `None`: there is neither.
     pub rate_per_second: Option<f64>,
-    /// Why there is a rate that is not configured, in its own words.
+    /// Why a rate was learned: the text of the reply.
     pub rate_reason: Option<String>,
-    /// Whether it is left alone.
+    /// The state of its circuit.
     pub circuit: Circuit,
-    /// When something last went wrong, and what it said.
+    /// The time and the text of the last error.
     pub last_error: Option<(Timestamp, String)>,
 }
 
-/// Whether a destination is left alone because it does not answer.
+/// The state of the circuit of a destination: whether it is paused because it does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Circuit {
-    /// It is not.
+    /// It is not paused.
     Closed,
-    /// It is.
+    /// It is paused.
     Open {
-        /// Until then.
+        /// The end of the pause.
         until: Timestamp,
         /// Failures in a row.
         failures: u32,
-        /// What the last one said.
+        /// The text of the last failure.
         reason: String,
     },
-    /// One message tries whether it answers again.
+    /// The pause is over, and one message is tried as the probe.
     HalfOpen {
         /// Failures in a row.
         failures: u32,
-        /// What the last one said.
+        /// The text of the last failure.
         reason: String,
     },
 }
 
 impl DestinationState {
-    fn new(sight: Sight, (path, doing): (Arc<[NextHop]>, Doing), now: Now) -> Self {
+    fn new(counts: DestinationCounts, (path, doing): (Arc<[NextHop]>, Doing), now: Now) -> Self {
         let configured = doing
             .rate
             .map(|rate| f64::from(rate.messages.get()) / rate.per.as_secs_f64());
@@ -85,11 +85,11 @@ impl DestinationState {
             .learned_interval
             .map(|interval| 1.0 / interval.as_secs_f64());
         Self {
-            next_hops: sight.next_hops,
+            next_hops: counts.next_hops,
             path,
-            messages: sight.messages,
-            waiting: sight.waiting,
-            running: sight.running,
+            messages: counts.messages,
+            waiting: counts.waiting,
+            running: counts.running,
             limit: doing.limit,
             max: doing.max,
             limit_reason: doing.limit_reason,
@@ -117,8 +117,11 @@ impl Handler<Destinations> for SpoolActor {
             return Box::pin(std::future::ready(Err(error)));
         }
         self.catch_up(ctx);
-        let (now, sights) = (self.now(), self.engine.sights());
-        let asked = sights.iter().map(|sight| Arc::clone(&sight.next_hops)).collect();
+        let (now, counts) = (self.now(), self.engine.queue().counts());
+        let asked = counts
+            .iter()
+            .map(|counts| Arc::clone(&counts.next_hops))
+            .collect();
         let doings = self
             .throttle
             .as_ref()
@@ -129,22 +132,22 @@ impl Handler<Destinations> for SpoolActor {
                 return Err(supervision.error());
             };
             let doings = doings.await.map_err(|_| supervision.error())?;
-            Ok(states(sights, doings, now))
+            Ok(states(counts, doings, now))
         })
     }
 }
 
-fn states(sights: Vec<Sight>, doings: Doings, now: Now) -> Vec<DestinationState> {
-    let with_messages = sights.into_iter().zip(doings.asked);
-    let with_messages = with_messages.map(|(sight, doing)| DestinationState::new(sight, doing, now));
+fn states(counts: Vec<DestinationCounts>, doings: Doings, now: Now) -> Vec<DestinationState> {
+    let with_messages = counts.into_iter().zip(doings.asked);
+    let with_messages = with_messages.map(|(counts, doing)| DestinationState::new(counts, doing, now));
     let others = doings.others.into_iter().map(|(path, doing)| {
-        let sight = Sight {
+        let counts = DestinationCounts {
             next_hops: Arc::clone(&path),
             messages: 0,
             waiting: 0,
             running: 0,
         };
-        DestinationState::new(sight, (path, doing), now)
+        DestinationState::new(counts, (path, doing), now)
     });
     let mut states: Vec<_> = with_messages.chain(others).collect();
     states.sort_by(|a, b| {
@@ -154,10 +157,9 @@ fn states(sights: Vec<Sight>, doings: Doings, now: Now) -> Vec<DestinationState>
     states
 }
 
-/// Forgets what was learned of a destination: its concurrency window, its learned rate and its circuit are those of a new one. The limits of
-/// its policy stay, and so does what its configured rate has let go. Named is the destination, or its path; other destinations with
-/// the same path are new ones as well. Replies how it was doing before, or `None` when nothing is known of a destination or path with these
-/// next hops.
+/// Forgets what was learned of the path of a destination: its window, its learned rate and its circuit. The limits of its policy stay, and so
+/// does the use of its configured rate. The next hops name the destination or its path; other destinations with the same path are affected
+/// as well. Replies with the state before, or `None` when no destination or path has these next hops.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].

@@ -5,7 +5,7 @@ use crate::engine::{Content, DiskJob, Done, Fetched, Taken, Why, Work, groups, m
 use crate::errors::{RETRY_AFTER, operation_error};
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, Store, StoreError};
-use spool_core::{Budget, Held, Message, MessageId, SpoolError, Timestamp};
+use spool_core::{Budget, Held, Message, MessageId, RouteGroup, Routing, SpoolError, Timestamp};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Pairs that are read at once by a purge.
 const PAGE: usize = 1000;
 
-/// Does the work.
+/// Does one job. Every kind of job has one arm.
 pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done<Outside> {
     match job {
         DiskJob::Load(wanted) => {
@@ -40,14 +40,10 @@ pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done
             ids,
             routing,
             generation,
-        } => {
-            let mut row = store.sequential();
-            let mut route = |id| (id, row.load(id).map(|message| groups(&routing, &message)));
-            Done::Routed {
-                routes: ids.into_iter().map(&mut route).collect(),
-                generation,
-            }
-        }
+        } => Done::Routed {
+            routes: routes(store, ids, &routing),
+            generation,
+        },
         DiskJob::ReadWhole(wanted) => {
             let one = |(id, before, held)| (id, before, read_content(store, id, held));
             Done::ReadWhole(wanted.into_iter().map(one).collect())
@@ -56,33 +52,29 @@ pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done
             archived,
             body,
             events,
-        } => {
-            let id = archived.message.id;
-            let laid = store
+        } => Done::ArchivedPresented {
+            id: archived.message.id,
+            laid: store
                 .archive(Archive::Removed, &[(*archived, body)])
-                .pop()
-                .unwrap_or(Ok(()));
-            Done::ArchivedPresented { id, laid, events }
-        }
-        DiskJob::Fetch { bulk, archive, ids } => {
-            let pairs = ids
                 .into_iter()
-                .map(|id| fetch(store, budget, archive, id))
-                .collect();
+                .collect(),
+            events,
+        },
+        DiskJob::Fetch { bulk, archive, ids } => {
+            let one = |id| fetch(store, budget, archive, id);
+            let pairs = ids.into_iter().map(one).collect();
             Done::Fetched { bulk, archive, pairs }
         }
-        DiskJob::DropPair { bulk, archive, id } => {
-            let discarded = store.discard(archive, &[id]);
-            Done::DroppedPair { bulk, id, discarded }
-        }
-        DiskJob::TakeOff { archive, ids, back } => {
-            let discarded = store.discard(archive, &ids);
-            Done::TakenOff {
-                archive,
-                discarded,
-                back,
-            }
-        }
+        DiskJob::DropPair { bulk, archive, id } => Done::DroppedPair {
+            bulk,
+            id,
+            discarded: store.discard(archive, &[id]),
+        },
+        DiskJob::TakeOff { archive, ids, back } => Done::TakenOff {
+            archive,
+            discarded: store.discard(archive, &ids),
+            back,
+        },
         DiskJob::Quarantine {
             pairs,
             events,
@@ -100,10 +92,10 @@ pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done
             ids,
             at,
             reply,
-        } => {
-            let outcome = purge(store, older_than, ids, at);
-            Done::Purged { outcome, reply }
-        }
+        } => Done::Purged {
+            outcome: purge(store, older_than, ids, at),
+            reply,
+        },
         DiskJob::Keep(learned) => {
             keep(store, &learned);
             Done::Kept
@@ -111,11 +103,22 @@ pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done
     }
 }
 
-/// What cannot be kept is learned anew.
+/// Writes what was learned. A failure is logged only: it costs learning it again.
 pub(super) fn keep(store: &Store, learned: &[spool_core::LearnedDestination]) {
     if let Err(error) = store.keep_destinations(learned) {
         tracing::warn!(%error, "what was learned of destinations is not kept");
     }
+}
+
+/// Where the recipients of each of these messages go under `routing`.
+fn routes(
+    store: &Store,
+    ids: Vec<MessageId>,
+    routing: &Routing,
+) -> Vec<(MessageId, Result<Vec<RouteGroup>, StoreError>)> {
+    let mut row = store.sequential();
+    let route = |id| (id, row.load(id).map(|message| groups(routing, &message)));
+    ids.into_iter().map(route).collect()
 }
 
 /// Reads a message from the disk into the memory that was granted for it.
@@ -144,7 +147,7 @@ fn read_taken(store: &Store, work: &Work, taken: Vec<Taken>, mut held: Held, at:
         true => move_to_archive(store, messages, at),
         false => messages,
     };
-    // In the archive nobody needs it any more.
+    // A message in the archive needs no body in memory.
     let with_body = |message: Message| {
         let body = match with_bodies && !archive {
             true => store.body(message.id)?,
@@ -200,7 +203,7 @@ fn fetch(store: &Store, budget: &Budget, archive: Archive, id: MessageId) -> Fet
     Ok((Box::new(archived), body, held))
 }
 
-/// Durable in the archive before the journal is told that they are gone. What fails fails alone.
+/// Moves messages to the archive, durably, before the journal records their end. Each message fails by itself.
 fn move_to_archive(
     store: &Store,
     messages: Vec<Result<Message, StoreError>>,
@@ -243,7 +246,7 @@ fn lay_all(store: &Store, pairs: &[(Archived, Bytes)]) -> Result<(), StoreError>
     laid
 }
 
-/// A pair that cannot be read is left alone: nobody knows how old it is.
+/// Deletes old pairs from the archive. A pair that cannot be read stays, because its age is unknown.
 fn purge(
     store: &Store,
     older_than: Duration,

@@ -12,7 +12,7 @@ impl Handler<Explain> for SpoolActor {
     fn handle(&mut self, explain: Explain, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        if self.is_loading() && self.engine.status(explain.0, now).is_none() {
+        if self.is_loading() && self.engine.queue().status(explain.0, now).is_none() {
             return self.once_loaded(explain, ctx.address());
         }
         let explained = self.readable().and_then(|()| {

@@ -44,7 +44,7 @@ impl Handler<ListMessages> for SpoolActor {
         }
         self.catch_up(ctx);
         let now = self.now();
-        let messages = self.engine.list(list.after, list.limit, now);
+        let messages = self.engine.queue().list(list.after, list.limit, now);
         if list.envelopes {
             let Some(held) = self.budget.look(LISTING_BYTES) else {
                 let busy = SpoolError::Busy {
@@ -106,12 +106,12 @@ impl Handler<Get> for SpoolActor {
     fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        let status = self.engine.status(get.0, now);
+        let status = self.engine.queue().status(get.0, now);
         if status.is_none() && self.is_loading() {
             return self.once_loaded(get, ctx.address());
         }
-        let route = self.engine.route_of(get.0);
-        let noted = self.engine.noted_route(get.0);
+        let route = self.engine.queue().route_of(get.0);
+        let noted = self.engine.queue().noted_route(get.0);
         let looked = self.look(move |store| {
             let mut details = details(store, get.0, status, now.wall)?;
             // The disk has the route of the last attempt.
@@ -188,7 +188,7 @@ impl Handler<GetBody> for SpoolActor {
     fn handle(&mut self, get: GetBody, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        if self.is_loading() && self.engine.status(get.0, now).is_none() {
+        if self.is_loading() && self.engine.queue().status(get.0, now).is_none() {
             return self.once_loaded(get, ctx.address());
         }
         self.look(move |store| match store.body(get.0) {

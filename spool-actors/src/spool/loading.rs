@@ -19,7 +19,7 @@ use tokio::sync::watch;
 /// What was there, once it is loaded; told to everyone who waits. That it never will be is an end of the spool.
 pub(super) type LoadState = watch::Sender<Option<Arc<Loaded>>>;
 
-/// Some of the messages that were there.
+/// Some of the messages that were on disk at the start.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Chunk {
@@ -93,7 +93,7 @@ impl SpoolActor {
 
     fn over(&self) -> impl Future<Output = Result<Arc<Loaded>, SpoolError>> + use<> {
         let mut state = self.loaded.subscribe();
-        // Who may look is told what was there, also after the disk has failed.
+        // Listings show what was loaded, even after the disk has failed.
         let (readable, ended) = (self.readable(), self.supervision.ended());
         async move {
             let loaded = async move {

@@ -1,4 +1,4 @@
-//! What the spool can be asked. Each message says what it replies; after [`KillAndFlush`] every reply is `Killed`.
+//! The messages that the spool handles, each with its reply. After [`KillAndFlush`] every reply is `Killed`.
 
 pub use super::add::{Add, Quarantine};
 use crate::event_hub::Subscription;
@@ -13,8 +13,8 @@ use spool_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Freezes messages: they wait for a person. One that is being sent is frozen when its attempt ends, unless that
-/// delivers it. Replies when it is durable.
+/// Freezes messages: they are not tried until an operator acts. A message that is being sent is frozen when its attempt ends, unless the
+/// attempt delivers it. Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
@@ -25,29 +25,29 @@ pub struct Freeze(pub Vec<MessageId>);
 /// Which messages are to be sent now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// Frozen and waiting ones.
+    /// All messages, frozen and waiting.
     AllMessages,
-    /// Frozen ones.
+    /// All frozen messages.
     FrozenOnly,
-    /// These.
+    /// The messages with these ids.
     SomeMessages(Vec<MessageId>),
 }
 
-/// Sends messages now: frozen ones are frozen no longer, waiting ones wait no longer, and failed recipients are tried
-/// again. Those due or being sent already are left alone. Replies when it is durable.
+/// Makes messages due now, frozen and waiting ones, and tries failed recipients again. Messages that are due or being sent already are not
+/// changed. Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct SendNow {
-    /// Which.
+    /// The messages.
     pub which: Which,
-    /// To be taken before the intervals that are left, should the attempt be deferred.
+    /// Intervals that are used before the remaining ones if the attempt is deferred.
     pub retry_intervals: Vec<RetryInterval>,
 }
 
-/// Takes frozen messages off the spool, to the archive of removed messages. Replies when it is durable.
+/// Moves frozen messages from the spool to the archive of removed messages. Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages, such as [`SpoolError::NotFrozen`], is in the
@@ -56,48 +56,48 @@ pub struct SendNow {
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Remove(pub Vec<MessageId>);
 
-/// Brings messages back from an archive, frozen. Replies when it is durable.
+/// Moves messages from an archive back to the spool, frozen. Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Recover {
-    /// Which.
+    /// The messages.
     pub ids: Vec<MessageId>,
-    /// From where.
+    /// The archive that has them.
     pub from: Archive,
 }
 
-/// Gives messages another route, waiting and frozen ones; that they wait, and for what, is not touched. One that is being sent has it
-/// when its attempt ends, unless that delivers it. Replies when it is durable.
+/// Changes the route of waiting and frozen messages; their status stays. A message that is being sent gets the route when its attempt ends,
+/// unless the attempt delivers it. Replies when the changes are durable.
 ///
 /// # Errors
-/// [`SpoolError::Killed`]; [`SpoolError::NoConfiguration`] when the spool has no rules to go by; [`SpoolError::NoNextHop`]; what
+/// [`SpoolError::Killed`]; [`SpoolError::NoConfiguration`] when the spool has no routing rules; [`SpoolError::NoNextHop`]; what
 /// went wrong with single messages is in the [`Outcome`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Reroute {
-    /// Which.
+    /// The messages.
     pub ids: Vec<MessageId>,
-    /// Where to.
+    /// Their route.
     pub to: NewRoute,
 }
 
-/// Deletes removed messages for good. Nothing else ever deletes undelivered mail.
+/// Deletes messages in the archive of removed messages. Nothing else deletes undelivered mail.
 ///
 /// # Errors
 /// [`SpoolError::Killed`], [`SpoolError::Disk`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Purge {
-    /// Only those that were removed longer ago.
+    /// Only messages that were removed at least this long ago.
     pub older_than: Duration,
-    /// Only these; `None`: all of them.
+    /// Only messages with these ids; `None`: all.
     pub ids: Option<Vec<MessageId>>,
 }
 
-/// Asks for one message, wherever it is: on the spool, removed, or in quarantine.
+/// Returns one message from the spool, or from one of the archives.
 ///
 /// # Errors
 /// [`SpoolError::NoSuchMessage`], [`SpoolError::Unreadable`], [`SpoolError::Killed`].
@@ -105,28 +105,28 @@ pub struct Purge {
 #[rtype(result = "Result<Details, SpoolError>")]
 pub struct Get(pub MessageId);
 
-/// Everything about one message but its body.
+/// A message without its body.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Details {
-    /// As the disk has it.
+    /// The message as it is on disk, with its current route.
     pub message: spool_core::Message,
-    /// Where it is kept.
+    /// The queue or archive that has it.
     pub queue: Queue,
-    /// What it waits for, as a listing shows it; of no meaning in an archive.
+    /// Its status, as a listing shows it.
     pub status: ShownStatus,
-    /// Why it is in its archive.
+    /// Why it was archived.
     pub reason: Option<String>,
-    /// The next hops for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    /// The next hops for the recipients that remain after the running attempt, if the message was rerouted during it.
     pub next_hops_afterwards: Option<Arc<[NextHop]>>,
-    /// Of a message that was divided among its routes, the other parts, as far as they are on the spool: the first 1,000. Each of them
-    /// has this one as its parent.
+    /// The other parts of a message that was divided among its routes, as far as they are on the spool: the first 1,000. This message is
+    /// their parent.
     pub parts: Vec<MessageId>,
-    /// The recipients of those parts: they moved there, whatever became of others of this message.
+    /// The recipients that moved to those parts.
     pub moved: Vec<Address>,
 }
 
-/// Asks for the body of one message, wherever it is.
+/// Returns the body of one message from the spool, or from one of the archives.
 ///
 /// # Errors
 /// As [`Get`].
@@ -134,7 +134,7 @@ pub struct Details {
 #[rtype(result = "Result<Bytes, SpoolError>")]
 pub struct GetBody(pub MessageId);
 
-/// Asks what holds a message now, in order; each answer comes from the machine that decides.
+/// Returns what holds a message back at present, in the order in which it applies.
 ///
 /// # Errors
 /// [`SpoolError::NoSuchMessage`] when it is not on the spool, [`SpoolError::Killed`].
@@ -142,8 +142,8 @@ pub struct GetBody(pub MessageId);
 #[rtype(result = "Result<Vec<Hold>, SpoolError>")]
 pub struct Explain(pub MessageId);
 
-/// Waits until nothing is left to do at this time: no session runs, nothing is being written, and whatever is due is
-/// held back by a limit of 0 jobs.
+/// Replies when the spool is idle: no session runs, nothing is being written, and no message is due, except while the maximum of jobs
+/// is 0.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -151,9 +151,8 @@ pub struct Explain(pub MessageId);
 #[rtype(result = "Result<Idle, SpoolError>")]
 pub struct WaitIdle;
 
-/// Lists messages in the order of their ids, which is that of their arrival, a page at a time. Replies from memory, at
-/// once, but waits for the rest while, after a start, not all is loaded; envelopes, when asked for, are read from disk. It is
-/// no snapshot.
+/// Lists messages by page, in the order of their ids, which is the order of their arrival. The reply comes from memory, but waits until all
+/// messages are loaded after a start; envelopes are read from disk if requested. The pages are not a snapshot.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; [`SpoolError::Disk`] when envelopes cannot be read.
@@ -162,11 +161,11 @@ pub struct WaitIdle;
 pub struct ListMessages {
     /// Whether to read senders, recipients and sizes from disk.
     pub envelopes: bool,
-    /// Only those behind this one: the last of the page before.
+    /// Only messages after this one: the last id of the previous page.
     pub after: Option<MessageId>,
-    /// At most so many. With envelopes, and in an archive, fewer when they are large: an empty page is the last.
+    /// The most messages of a page. With envelopes, and in an archive, a page may have fewer when they are large; an empty page is the last.
     pub limit: usize,
-    /// An archive, rather than the spool.
+    /// An archive to be listed instead of the spool.
     pub archive: Option<Archive>,
 }
 
@@ -182,8 +181,7 @@ impl Default for ListMessages {
     }
 }
 
-/// Sets the maximum of concurrent jobs: of the sessions that start from now on, only so many run at once. 0 pauses
-/// delivery. Sessions already running are not affected.
+/// Sets the maximum of concurrent jobs, for sessions that start after this. 0 pauses delivery. Running sessions are not affected.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -191,7 +189,7 @@ impl Default for ListMessages {
 #[rtype(result = "Result<(), SpoolError>")]
 pub struct SetMaxConcurrentJobs(pub usize);
 
-/// Asks for the [`Jobs`].
+/// Returns the [`Jobs`].
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -199,19 +197,19 @@ pub struct SetMaxConcurrentJobs(pub usize);
 #[rtype(result = "Result<Jobs, SpoolError>")]
 pub struct GetJobs;
 
-/// Delivery sessions, as of now.
+/// The delivery sessions at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Jobs {
-    /// The maximum.
+    /// The maximum of concurrent jobs.
     pub max: usize,
-    /// Attempts running.
+    /// Running attempts.
     pub running: usize,
     /// Messages that are due.
     pub waiting: usize,
 }
 
-/// Asks for counts.
+/// Returns the [`SpoolStats`].
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -223,7 +221,7 @@ pub struct GetStats;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolStats {
-    /// Of the file layer.
+    /// The counts of the file layer.
     pub store: StoreStats,
     /// Messages delivered.
     pub delivered: u64,
@@ -231,18 +229,18 @@ pub struct SpoolStats {
     pub notices: u64,
     /// Messages on the spool, as far as they are loaded.
     pub messages: usize,
-    /// How far the loading of what was there at the start has come; `None`: all is loaded.
+    /// The progress of loading the messages that were on disk at the start; `None`: all are loaded.
     pub loading: Option<Progress>,
     /// Damaged places on disk that the scrub knows of.
     pub damaged: usize,
     /// Idempotency keys that are remembered.
     pub keys: usize,
-    /// Idempotency keys that gave way to newer ones before their window was over.
+    /// Idempotency keys that were forgotten for newer ones before their window was over.
     pub keys_given_up: u64,
 }
 
-/// Replies once all that was there at the start is loaded. A spool takes mail before that; listings, and
-/// whatever needs a message that may still come, wait for it.
+/// Replies when all messages that were on disk at the start are loaded. A spool accepts mail before that; listings, and operations on
+/// messages that may not be loaded yet, wait for it.
 ///
 /// # Errors
 /// [`SpoolError::Disk`] when it cannot be loaded, [`SpoolError::Killed`].
@@ -250,38 +248,37 @@ pub struct SpoolStats {
 #[rtype(result = "Result<Loaded, SpoolError>")]
 pub struct WhenLoaded;
 
-/// Replies once the spool has ended, with the reason: at once if it has. From that moment no session starts and nothing is
-/// taken. What still runs is waited for, and the directory given free, by [`KillAndFlush`].
+/// Replies with the reason when the spool has ended, or at once if it has. After the end no session starts and no mail is accepted.
+/// [`KillAndFlush`] waits for the running sessions and releases the directory.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Ending")]
 pub struct WhenEnded;
 
-/// Starts no new session, waits for the running ones, and closes the spool. Frozen messages and those that wait for a
-/// retry are not touched. Every later operation answers `Killed`, or why the spool had ended before, for as long as somebody
-/// holds an address.
+/// Starts no new session, waits for the running ones, and closes the spool. Frozen and waiting messages are not changed. Every later
+/// operation answers `Killed`, or why the spool had ended before, as long as an address of the spool exists.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Flushed")]
 pub struct KillAndFlush {
-    /// How long to wait; `None`: until they have ended.
+    /// How long to wait for running sessions; `None`: until they have ended.
     pub timeout: Option<Duration>,
 }
 
 /// How [`KillAndFlush`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flushed {
-    /// No session runs, and the disk holds how each of them ended.
+    /// No session runs, and the results of all sessions are on disk.
     Finished,
     /// Some sessions were still running.
     Timeout,
 }
 
-/// Subscribes to the events.
+/// Subscribes to events.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
 #[derive(Debug, Clone, Copy, Default, Message)]
 #[rtype(result = "Result<Subscription, SpoolError>")]
 pub struct Subscribe {
-    /// Behind the event with this number, from the event log on disk, then on as they happen. `None`: from now on.
+    /// Start after the event with this number: first with the event log on disk, then with new events. `None`: only new events.
     pub since: Option<u64>,
 }

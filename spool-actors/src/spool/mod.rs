@@ -68,7 +68,7 @@ impl World for Outside {
     }
 }
 
-/// What a message is answered that only reads.
+/// The response to a message that only reads.
 type Looked<T> = ResponseFuture<Result<T, SpoolError>>;
 
 /// Where an answer goes.
@@ -101,7 +101,7 @@ pub struct SpoolActor {
     gate: Gate,
     supervision: Supervision,
     throttle: Option<Addr<Throttle>>,
-    /// What the throttle begins with, until it is started.
+    /// The setup of the throttle, until it is started.
     limits: Option<throttle::LimitsSetup>,
     /// How many times the maximum of concurrent jobs was set.
     epoch: u64,
@@ -115,7 +115,7 @@ pub struct SpoolActor {
     loaded: LoadState,
     scrub_rate: u64,
     cleaning: bool,
-    /// The files are being looked at.
+    /// The files are being checked.
     watching: bool,
     /// The alarm for the next turn.
     wake: Option<SpawnHandle>,
@@ -166,7 +166,7 @@ impl Actor for SpoolActor {
         self.turn(ctx);
     }
 
-    /// Everything handed to the writer is on disk before the lock is let go.
+    /// Everything handed to the writer is on disk before the lock is released.
     fn stopped(&mut self, _: &mut Self::Context) {
         self.supervision.end(Ending::Killed);
         drop(self.writer.take());
@@ -183,7 +183,7 @@ impl SpoolActor {
         }
     }
 
-    /// Gives everything that has happened to the engine, and carries out what it wants done. A panic ends the spool.
+    /// Runs one turn of the engine with all pending inputs, and carries out its effects. A panic ends the spool.
     fn turn(&mut self, ctx: &mut Context<Self>) {
         self.turn_due = false;
         let turn = AssertUnwindSafe(|| {
@@ -209,7 +209,7 @@ impl SpoolActor {
         }
     }
 
-    /// The two times of now. That the wall clock was set is told in the log.
+    /// The time by both clocks. Logs when the wall clock was set.
     fn now(&mut self) -> Now {
         let (wall, jump) = self.watch.look(self.clock.as_ref());
         if let Some(millis) = jump {

@@ -23,11 +23,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 
-/// Where a spool begins.
+/// The start of a spool.
 #[derive(Debug)]
 pub struct Spool;
 
-/// What a spool acts with.
+/// The agent, hooks and clocks that a spool works with.
 struct Hands {
     agent: Arc<dyn DeliveryAgent>,
     clock: Arc<dyn Clock>,
@@ -37,36 +37,35 @@ struct Hands {
 /// Sets hooks that know the address of the spool.
 type SetHooks = Box<dyn FnOnce(WeakAddr<SpoolActor>, &mut Hooks) + Send>;
 
-/// A spool that takes mail, with what its service needs beside the address. What was there before is still being loaded:
-/// [`WhenLoaded`](crate::WhenLoaded) tells when that is over.
+/// An open spool, with what a service needs beside its address. It accepts mail while messages from before are still being loaded;
+/// [`WhenLoaded`](crate::WhenLoaded) replies when that is over.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OpenSpool {
-    /// Where everything is asked.
+    /// The address for all messages.
     pub addr: Addr<SpoolActor>,
-    /// Whether it would take mail now.
+    /// Tells whether an add would be accepted at present.
     pub gate: Gate,
-    /// Its threads, to be shared with what brings mail in.
+    /// Its worker threads, which listeners for mail may share.
     pub workers: Workers,
     supervision: Supervision,
 }
 
 impl OpenSpool {
-    /// Waits until the spool has ended, and says why. From that moment no session starts and nothing is taken; send
-    /// [`KillAndFlush`](crate::KillAndFlush) to wait for what still runs and to have the directory given free. It does not keep the spool
-    /// open.
+    /// Waits until the spool has ended, and returns the reason. After the end no session starts and no mail is accepted; send
+    /// [`KillAndFlush`](crate::KillAndFlush) to wait for running sessions and to release the directory. Waiting does not keep the spool open.
     pub fn ended(&self) -> impl Future<Output = Ending> + Send + use<> {
         self.supervision.ended()
     }
 
-    /// Has `part` panic the next time that it works: for tests of what the program does then. Release builds cannot.
+    /// Makes `part` panic the next time it runs, for tests. It does not exist in release builds.
     #[cfg(any(test, debug_assertions))]
     #[doc(hidden)]
     pub fn panic_in(&self, part: Part) {
         self.supervision.panic_in(part);
     }
 
-    /// For a part of the service round the spool, without which it is of no use: the spool ends when that part does.
+    /// A guard for a part of the service that the spool depends on: the spool ends when that part does.
     pub fn sentinel(&self, part: Part) -> Sentinel {
         self.supervision.sentinel(part)
     }
@@ -108,7 +107,7 @@ impl Spool {
         Ok(opened.await?.addr)
     }
 
-    /// As [`Spool::open`], with the clock and the dice given, and with all that a service needs.
+    /// As [`Spool::open`], with the clock and the dice from the caller, and with all that a service needs.
     ///
     /// # Errors
     /// As [`Spool::open`].
@@ -163,14 +162,14 @@ impl Spool {
             .unwrap_or_else(|_| Err(no_thread(dir, io::Error::other("the spool's thread panicked"))))
     }
 
-    /// Waits until `spool` has ended, and says why; see [`OpenSpool::ended`]. It does not keep the spool open.
+    /// Waits until `spool` has ended, and returns the reason; see [`OpenSpool::ended`]. Waiting does not keep the spool open.
     pub fn ended(spool: &Addr<SpoolActor>) -> impl Future<Output = Ending> + Send + use<> {
         // Asked now: a future that held the address would keep the spool open.
         let asked = spool.send(WhenEnded);
         async move { asked.await.unwrap_or(Ending::Killed) }
     }
 
-    /// Subscribes to the events of `spool`, from now on.
+    /// Subscribes to the new events of `spool`.
     ///
     /// # Errors
     /// [`SpoolError::Killed`] when the spool has ended.
@@ -179,7 +178,7 @@ impl Spool {
     }
 
     /// Subscribes to the events of `spool` that follow the event with the number `seq`: first those in the event log on disk, then each
-    /// as it happens. 0 begins with the oldest event in the log. An event that is no longer in the log is counted in a
+    /// as it happens. 0 starts with the oldest event in the log. An event that is no longer in the log is counted in a
     /// [`Gap`](spool_core::EventKind::Gap).
     ///
     /// # Errors
@@ -261,7 +260,7 @@ fn start_here(
     })
 }
 
-/// An actor that has done nothing yet. Its writer is still to be started.
+/// Makes the actor. Its writer is not started yet.
 fn actor(
     store: Arc<Store>,
     begun: Begun,

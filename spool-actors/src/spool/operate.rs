@@ -10,9 +10,9 @@ use actix::{AsyncContext, Context, Handler, Message as ActorMessage, ResponseFut
 use spool_core::{AddError, MessageId, SpoolError, harmless};
 use tokio::sync::oneshot;
 
-/// Ends messages, waiting and frozen ones, and returns a notice that their recipients failed; also where their submitter is not known, or where
-/// failures are frozen. Recipients whose NOTIFY wants no such notice end without one. One that is being sent is left alone. Replies when it is
-/// durable.
+/// Ends waiting and frozen messages and returns a notice that their recipients failed, even if the submitter is not known or failures are
+/// configured to be frozen. Recipients whose NOTIFY excludes failures end without a notice. A message that is being sent is not changed.
+/// Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; [`SpoolError::NoNotices`] when the spool returns none; what went wrong with single messages, such as
@@ -20,14 +20,14 @@ use tokio::sync::oneshot;
 #[derive(Debug, Clone, ActorMessage)]
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Bounce {
-    /// Which.
+    /// The messages.
     pub ids: Vec<MessageId>,
     /// Why, for the sender: one line.
     pub reason: Option<String>,
 }
 
-/// Ends messages, waiting and frozen ones, as if their time had run out: what follows is what is configured for failures. One that is being
-/// sent is left alone. Replies when it is durable.
+/// Ends waiting and frozen messages as if they had expired: they bounce or freeze as configured for failures. A message that is being sent is
+/// not changed. Replies when the changes are durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages, such as [`SpoolError::BeingSent`], is in the [`Outcome`].
@@ -39,7 +39,7 @@ type Added = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 type Operated = ResponseFuture<Result<Outcome, SpoolError>>;
 
 impl SpoolActor {
-    /// Gives the engine something whose answer is that of an add. A sender that is gone took its spool with it.
+    /// Sends the engine an input whose answer is that of an add. When the channel closes without an answer, the spool has ended.
     fn ask_add(&mut self, input: impl FnOnce(Reply) -> Input<Outside>, ctx: &mut Context<Self>) -> Added {
         let (reply, answer) = oneshot::channel();
         self.feed(input(Reply::Added(reply)), ctx);
@@ -47,7 +47,7 @@ impl SpoolActor {
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(supervision.add_error())) })
     }
 
-    /// Gives the engine something whose answer is that of an operation. Its sender is gone when the spool has ended meanwhile.
+    /// Sends the engine an input whose answer is that of an operation. When the channel closes without an answer, the spool has ended.
     fn ask_operation(
         &mut self,
         input: impl FnOnce(Reply) -> Input<Outside>,
@@ -116,8 +116,8 @@ impl Handler<SendNow> for SpoolActor {
         }
         self.catch_up(ctx);
         let ids = match send.which {
-            Which::AllMessages => self.engine.ids(true),
-            Which::FrozenOnly => self.engine.ids(false),
+            Which::AllMessages => self.engine.queue().ids(true),
+            Which::FrozenOnly => self.engine.queue().ids(false),
             Which::SomeMessages(ids) => ids,
         };
         self.operate(Work::SendNow(send.retry_intervals.into()), ids, ctx)

@@ -8,7 +8,7 @@ use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, Told, Wanted
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
 use crate::throttle::messages::{Said, Tell};
-use crate::throttle::{Permit, Word};
+use crate::throttle::{Output, Permit};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
@@ -94,7 +94,7 @@ impl SpoolActor {
         }
     }
 
-    /// Nothing is written once the spool is closed: whoever waits for it is told so.
+    /// Fails all changes of a batch, because the spool is closed.
     fn cannot_write(&mut self, tickets: Vec<Ticket<Tag<Outside>>>, ctx: &mut Context<Self>) {
         let answered = |Ticket { change, tag }| crate::engine::Answered {
             change,
@@ -183,7 +183,7 @@ impl SpoolActor {
     }
 }
 
-/// Asks `spool` whether the attempt at `message` may begin, when it is polled.
+/// Asks `spool` whether the attempt at `message` may start, when it is polled.
 fn asking(message: MessageId, spool: Addr<SpoolActor>) -> Begin {
     Begin::asking(async move {
         let (reply, may) = oneshot::channel();
@@ -193,7 +193,7 @@ fn asking(message: MessageId, spool: Addr<SpoolActor>) -> Begin {
 }
 
 impl Reply {
-    /// Whoever asked may have stopped waiting.
+    /// Sends an answer. The caller may have stopped waiting for it.
     fn send(self, answer: Answer) {
         match (self, answer) {
             (Self::Added(reply), Answer::Added(added)) => drop(reply.send(added)),
@@ -212,23 +212,23 @@ impl Handler<Said> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
-        for (word, permit) in said {
-            let input = match word {
-                Word::Granted { destination, .. } => match permit {
+        for (output, permit) in said {
+            let input = match output {
+                Output::Granted { destination, .. } => match permit {
                     Some(permit) if permit.epoch() == self.epoch => Input::Granted(destination, permit),
                     // Granted before the maximum was set, on its way since: a session that starts now counts against the new one.
                     Some(_) | None => Input::Lapsed(destination),
                 },
-                Word::Path(destination, path) => Input::Path(destination, path),
-                Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
-                Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
-                Word::Left(destination) => Input::Left(destination),
-                Word::Forgotten(path) => Input::Forgotten(path),
-                Word::Contended(contended) => Input::Contended(contended),
-                Word::Opens(at) => Input::Opens(at),
-                Word::Keep(learned) => Input::Keep(learned),
+                Output::Path(destination, path) => Input::Path(destination, path),
+                Output::Outlook(path, outlook) => Input::Outlook(path, outlook),
+                Output::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                Output::Left(destination) => Input::Left(destination),
+                Output::Forgotten(path) => Input::Forgotten(path),
+                Output::Contended(contended) => Input::Contended(contended),
+                Output::Opens(at) => Input::Opens(at),
+                Output::Keep(learned) => Input::Keep(learned),
                 // The throttle asks the agent itself.
-                Word::LookUp(..) => continue,
+                Output::LookUp(..) => continue,
             };
             self.feed(input, ctx);
         }
@@ -240,7 +240,7 @@ impl Handler<AttemptEnded> for SpoolActor {
 
     fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
         let AttemptEnded { id, attempt, permit } = ended;
-        // One of another maximum does not count against that of now.
+        // A session under a former maximum does not count against the current one.
         let again = permit.as_ref().is_some_and(|permit| permit.epoch() == self.epoch);
         let input = Input::AttemptEnded {
             id,

@@ -1,15 +1,14 @@
-//! Whether a spool makes progress: for whoever restarts it when it does not.
+//! Whether a spool makes progress, for a supervisor that restarts it when it does not.
 
 use super::SpoolActor;
 use actix::{Context, Handler, Message};
 
-/// Asks for the [`Pulse`]. It is answered as soon as the actor takes its next message: no answer within seconds means that the actor
-/// is stuck.
+/// Returns the [`Pulse`], as soon as the actor handles its next message: no answer within seconds means that the actor is stuck.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Pulse")]
 pub struct GetPulse;
 
-/// What the spool has done so far.
+/// Counts that show whether the spool makes progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, actix::MessageResponse)]
 pub struct Pulse {
     /// Batches of changes that the writer thread has answered, since the start.
@@ -29,7 +28,7 @@ impl Handler<GetPulse> for SpoolActor {
     }
 }
 
-/// Compares one pulse with the one before.
+/// Compares each pulse with the previous one.
 #[derive(Debug, Default)]
 pub struct Progress {
     last: Option<Pulse>,

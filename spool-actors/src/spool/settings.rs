@@ -8,8 +8,7 @@ use actix::{Context, Handler, Message};
 use spool_core::bounce::NoticeConfig;
 use spool_core::{Policies, Routing, SpoolError};
 
-/// Asks for other policies than those the spool was opened with: after a reload. They hold for what waits as well, and for the
-/// sessions that start from now on.
+/// Replaces the policies of destinations, as after a reload. They apply to waiting messages as well, and to sessions that start after this.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -17,8 +16,8 @@ use spool_core::{Policies, Routing, SpoolError};
 #[rtype(result = "Result<(), SpoolError>")]
 pub struct SetPolicies(pub Policies);
 
-/// Asks for another routing than that of now: after a reload. It holds for what waits as well, and for the sessions that start from
-/// now on. The log says how many messages go elsewhere, once all of them were looked at.
+/// Replaces the routing, as after a reload. It applies to waiting messages as well, and to sessions that start after this. When all messages
+/// are checked, the number of those that were moved is logged.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -26,7 +25,7 @@ pub struct SetPolicies(pub Policies);
 #[rtype(result = "Result<(), SpoolError>")]
 pub struct SetRouting(pub Routing);
 
-/// Sets how notices are returned; `None`: not at all.
+/// Sets how notices are returned; `None`: no notices are returned.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].

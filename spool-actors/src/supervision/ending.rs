@@ -59,7 +59,7 @@ pub enum Part {
 }
 
 impl Ending {
-    /// What every operation is answered from then on.
+    /// The answer to every later operation.
     #[must_use]
     pub fn spool_error(&self) -> SpoolError {
         match self {
@@ -71,7 +71,7 @@ impl Ending {
         }
     }
 
-    /// What every add is answered from then on.
+    /// The answer to every later add.
     #[must_use]
     pub fn add_error(&self) -> AddError {
         match self {

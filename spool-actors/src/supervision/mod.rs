@@ -2,7 +2,7 @@
 //!
 //! Whatever part of a spool can no longer do its work reports here. The first reason stands; later ones are consequences of
 //! it. From that moment no session starts ([`Halt`]), nothing is taken, and every question has a typed answer. Nothing here
-//! decides about mail, and nothing here can be undone: a spool that has ended is opened anew.
+//! decides about mail, and nothing here can be undone: a spool that has ended must be opened again.
 
 mod ending;
 mod endure;

@@ -63,7 +63,7 @@ impl Memory {
             return;
         }
         if self.resting.len() >= MAX_DESTINATIONS {
-            // Whichever: to lose it costs nothing but learning anew.
+            // Any of them: what is lost is learned again.
             let any = self.resting.keys().next().cloned();
             any.and_then(|any| self.resting.remove(&any));
         }

@@ -1,7 +1,7 @@
-//! What Throttle is told and asked, and what it tells.
+//! The messages of Throttle, in both directions.
 
 use super::limits::Doings;
-use super::{Throttle, Word};
+use super::{Output, Throttle};
 use crate::engine::{DestinationId, Now, PermitId, Told};
 use actix::{Message, WeakAddr};
 use spool_core::{Hold, LearnedDestination, NextHop, Policies};
@@ -57,7 +57,7 @@ impl Dropped {
 /// What Throttle says, in order; with each permit that is granted.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Said(pub(crate) Vec<(Word, Option<Permit>)>);
+pub(crate) struct Said(pub(crate) Vec<(Output, Option<Permit>)>);
 
 /// The right to make attempts on a path, one after the other; given back when dropped.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Permit {
         &self.path
     }
 
-    /// Throttle is told by other means that it is given back.
+    /// Keeps the permit from reporting its drop, because its return is reported otherwise.
     pub(crate) fn told_of_elsewhere(mut self) {
         self.throttle = None;
     }

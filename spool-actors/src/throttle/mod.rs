@@ -1,8 +1,8 @@
 //! Throttle: the owner of every outbound limit, and of what is learned of paths.
 //!
-//! It is told how many messages of each destination wait, and grants permits: at most the maximum of concurrent jobs, no more than a path may
-//! have and takes, to whoever has the fewest. A permit comes back when it is returned or dropped, wherever that happens. All is decided by
-//! [`Limits`]; the actor asks the delivery agent for paths, and passes on what the machine says.
+//! The engine reports how many messages of each destination wait, and Throttle grants permits: at most the maximum of concurrent jobs, and
+//! for a path no more than its policy and its pace allow. The destination with the fewest permits is next. A permit comes back when it is
+//! returned or dropped. [`Limits`] makes all decisions; the actor asks the delivery agent for paths and carries out each [`Output`].
 
 mod limits;
 mod memory;
@@ -12,7 +12,7 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use limits::{Doings, Limits, LimitsSetup, Word};
+pub(crate) use limits::{Doings, Limits, LimitsSetup, Output};
 pub use messages::Permit;
 
 use crate::engine::{DestinationId, Now, Told};
@@ -29,7 +29,7 @@ pub struct Throttle {
     agent: Arc<dyn DeliveryAgent>,
     /// Weak, as the spool holds the throttle: the last handle on a spool is always somebody else's.
     spool: WeakRecipient<Said>,
-    /// The time of the last word from the spool.
+    /// The time of the last output from the spool.
     now: Now,
     supervision: Supervision,
 }
@@ -58,28 +58,28 @@ impl Throttle {
         loop {
             let mut said = Vec::new();
             let mut looked_up = false;
-            for word in self.limits.settle(self.now) {
-                let permit = match &word {
-                    Word::LookUp(destination, hops) => {
+            for output in self.limits.settle(self.now) {
+                let permit = match &output {
+                    Output::LookUp(destination, hops) => {
                         looked_up |= self.look_up(*destination, hops, ctx);
                         continue;
                     }
-                    Word::Granted {
+                    Output::Granted {
                         permit, epoch, path, ..
                     } => {
                         let own = ctx.address().downgrade();
                         Some(Permit::new(own, *permit, *epoch, Arc::clone(path)))
                     }
-                    Word::Path(..)
-                    | Word::Outlook(..)
-                    | Word::Unanswered(..)
-                    | Word::Left(_)
-                    | Word::Forgotten(_)
-                    | Word::Contended(_)
-                    | Word::Opens(_)
-                    | Word::Keep(_) => None,
+                    Output::Path(..)
+                    | Output::Outlook(..)
+                    | Output::Unanswered(..)
+                    | Output::Left(_)
+                    | Output::Forgotten(_)
+                    | Output::Contended(_)
+                    | Output::Opens(_)
+                    | Output::Keep(_) => None,
                 };
-                said.push((word, permit));
+                said.push((output, permit));
             }
             // The spool may have ended.
             if let Some(spool) = self.spool.upgrade().filter(|_| !said.is_empty()) {

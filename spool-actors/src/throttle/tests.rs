@@ -1,6 +1,6 @@
 //! Tests of the limits by themselves.
 
-use super::limits::{Limits, LimitsSetup, Word};
+use super::limits::{Limits, LimitsSetup, Output};
 use crate::engine::{DestinationId, Now, Outlook, PathId, PermitId, Told};
 use crate::pace::Signal;
 use spool_core::{DestinationPolicy, Hold, NextHop, NoDice, Policies, Rate, Timestamp};
@@ -75,24 +75,24 @@ impl World {
     fn settle(&mut self) -> Vec<(DestinationId, PermitId)> {
         let mut granted = Vec::new();
         loop {
-            let words = self.limits.settle(at(self.now));
-            if words.is_empty() {
+            let outputs = self.limits.settle(at(self.now));
+            if outputs.is_empty() {
                 return granted;
             }
-            for word in words {
-                match word {
-                    Word::Granted {
+            for output in outputs {
+                match output {
+                    Output::Granted {
                         destination, permit, ..
                     } => granted.push((destination, permit)),
-                    Word::LookUp(destination, asked) => {
+                    Output::LookUp(destination, asked) => {
                         let path = self.shared.get(&destination).unwrap_or(&asked).clone();
                         self.limits.looked_up(destination, &asked, &path, at(self.now));
                     }
-                    Word::Path(destination, path) => drop(self.paths.insert(destination, path)),
-                    Word::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
-                    Word::Unanswered(_, reason) => self.unanswered.push(reason),
-                    Word::Contended(contended) => self.contended = contended,
-                    Word::Left(_) | Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => {}
+                    Output::Path(destination, path) => drop(self.paths.insert(destination, path)),
+                    Output::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
+                    Output::Unanswered(_, reason) => self.unanswered.push(reason),
+                    Output::Contended(contended) => self.contended = contended,
+                    Output::Left(_) | Output::Forgotten(_) | Output::Opens(_) | Output::Keep(_) => {}
                 }
             }
         }
@@ -260,9 +260,9 @@ fn a_destination_that_moves_to_another_path_leaves_its_permits_behind() {
 fn no_more_paths_are_looked_up_at_once_than_allowed() {
     let mut world = World::new(100, |_| {});
     let count: DestinationId = 1_000;
-    let lookups = |words: Vec<Word>| {
-        let lookups = words.into_iter().filter_map(|word| {
-            let Word::LookUp(destination, hops) = word else {
+    let lookups = |outputs: Vec<Output>| {
+        let lookups = outputs.into_iter().filter_map(|output| {
+            let Output::LookUp(destination, hops) = output else {
                 return None;
             };
             Some((destination, hops))
@@ -298,7 +298,11 @@ fn a_path_that_was_asked_for_under_former_policies_is_asked_for_again() {
         more: 1,
     };
     world.limits.hear(told, at(AT));
-    let asks = |words: &[Word]| words.iter().any(|word| matches!(word, Word::LookUp(1, _)));
+    let asks = |outputs: &[Output]| {
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::LookUp(1, _)))
+    };
     assert!(asks(&world.limits.settle(at(AT))));
     world.limits.set_policies(Policies::default());
     assert!(!asks(&world.limits.settle(at(AT))), "one at a time");

@@ -68,14 +68,14 @@ impl Ledger {
         }
     }
 
-    /// A notice is on disk: nobody is told of as failed twice.
+    /// A notice is on disk: no recipient is reported as failed twice.
     pub(super) fn tell(&mut self, notice: &Bytes) {
         let text = String::from_utf8_lossy(notice);
         for about in text.split("Final-Recipient: rfc822; ").skip(1) {
             let who = about.lines().next().unwrap_or_default().trim().to_owned();
             if about.contains("Action: failed") {
                 assert!(self.born.contains(&who), "a notice about nobody: {who}");
-                assert!(self.told.insert(who.clone()), "{who} is told of twice");
+                assert!(self.told.insert(who.clone()), "{who} is reported twice");
             }
         }
     }

@@ -4,7 +4,7 @@ use super::settings::hops;
 use super::world::Life;
 use crate::engine::{Input, Told};
 use crate::pace::Signal;
-use crate::throttle::Word;
+use crate::throttle::Output;
 use std::sync::Arc;
 
 impl Life {
@@ -23,13 +23,13 @@ impl Life {
     /// What the throttle has to say.
     pub(super) fn grant(&mut self) {
         loop {
-            let words = self.throttle.settle(self.now);
-            if words.is_empty() {
+            let outputs = self.throttle.settle(self.now);
+            if outputs.is_empty() {
                 return;
             }
-            for word in words {
-                let input = match word {
-                    Word::Granted {
+            for output in outputs {
+                let input = match output {
+                    Output::Granted {
                         destination,
                         permit,
                         epoch,
@@ -38,24 +38,24 @@ impl Life {
                         self.permits.insert(permit, (destination, epoch));
                         Input::Granted(destination, permit)
                     }
-                    Word::LookUp(destination, hops) => {
+                    Output::LookUp(destination, hops) => {
                         self.lookups.push((destination, hops));
                         if !self.slow_lookups {
                             self.look_up(0);
                         }
                         continue;
                     }
-                    Word::Path(destination, path) => Input::Path(destination, path),
-                    Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
-                    Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
-                    Word::Left(destination) => Input::Left(destination),
-                    Word::Forgotten(path) => Input::Forgotten(path),
-                    Word::Contended(contended) => Input::Contended(contended),
-                    Word::Opens(at) => {
+                    Output::Path(destination, path) => Input::Path(destination, path),
+                    Output::Outlook(path, outlook) => Input::Outlook(path, outlook),
+                    Output::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                    Output::Left(destination) => Input::Left(destination),
+                    Output::Forgotten(path) => Input::Forgotten(path),
+                    Output::Contended(contended) => Input::Contended(contended),
+                    Output::Opens(at) => {
                         self.opens = at;
                         Input::Opens(at)
                     }
-                    Word::Keep(learned) => Input::Keep(learned),
+                    Output::Keep(learned) => Input::Keep(learned),
                 };
                 self.inputs.push_back(input);
             }

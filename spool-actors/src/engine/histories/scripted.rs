@@ -377,7 +377,7 @@ fn a_route_that_was_named_during_a_session_holds_for_the_next_one() {
     world.0.spool(InitialStatus::SendNow);
     let reroute = |life: &mut Life, id| life.ask(Work::Reroute(NewRoute::To(hops(1))), vec![id]);
     let id = during_a_session(&mut world, reroute, 0);
-    let route = world.0.engine.route_of(id).map(|route| route.next_hops);
+    let route = world.0.engine.queue().route_of(id).map(|route| route.next_hops);
     assert_eq!(route, Some(hops(1)));
     world.0.finish(&mut world.2);
 }

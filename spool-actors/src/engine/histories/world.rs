@@ -196,7 +196,7 @@ impl Life {
             "more sessions than allowed"
         );
         assert_eq!(
-            self.engine.running(),
+            self.engine.queue().running(),
             self.sessions.len() + self.ended_but_not_told()
         );
         if self.ended.is_none() {

@@ -21,7 +21,7 @@ impl<W: World> Queue<W> {
         is_ahead && slot.is_some_and(|slot| slot.may_stay_ahead(outlook))
     }
 
-    /// Whether an attempt that has its session may begin.
+    /// Whether an attempt that has its session may start.
     pub(in crate::engine) fn may_begin(&self, id: MessageId) -> bool {
         let Some(Phase::Running(_, _, noted)) = self.phase(id) else {
             return false;
@@ -59,7 +59,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Notes why an attempt was not let begin, for its end.
+    /// Records why an attempt was refused its start, for its end.
     pub(in crate::engine) fn note_refusal(&mut self, id: MessageId, refusal: Refusal) {
         let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
         if let Some(noted) = phase.and_then(Phase::afterwards) {

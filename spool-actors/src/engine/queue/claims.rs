@@ -15,7 +15,7 @@ pub(in crate::engine) enum Verb {
     End,
 }
 
-/// What is to become of a message when its session ends.
+/// What happens to a message when its session ends.
 #[derive(Debug)]
 pub(crate) enum Note {
     /// It is frozen, or no longer to be frozen.
@@ -35,7 +35,7 @@ pub(in crate::engine) enum Claim {
     Already,
     /// Something is being written about it: ask again then.
     Later,
-    /// It is being sent, and left alone.
+    /// It is being sent and is not changed.
     BeingSent,
     /// It must be frozen for this.
     NotFrozen,
@@ -85,12 +85,12 @@ impl<W: World> Queue<W> {
                 Status::SendAt(now.wall)
             }
         };
-        // A permit that was asked for finds the next one, or nobody, and goes back.
+        // A permit that was requested for it goes to the next message, or back if there is none.
         self.set(id, Phase::Claimed);
         Claim::Taken(before)
     }
 
-    /// Gives a claimed message back, to wait for `status`. Due ones line up.
+    /// Returns a claimed message to the queue with `status`; a due one to its line.
     pub(in crate::engine) fn give_back(&mut self, id: MessageId, status: Status, now: Now) {
         if !matches!(self.phase(id), Some(Phase::Claimed)) {
             return;
@@ -137,7 +137,7 @@ impl<W: World> Queue<W> {
     }
 
     /// The ids of frozen messages, and with `waiting` of those as well that wait for a retry or for their destination.
-    pub(in crate::engine) fn ids(&self, waiting: bool) -> Vec<MessageId> {
+    pub(crate) fn ids(&self, waiting: bool) -> Vec<MessageId> {
         let wanted = |phase: &Phase<W>| match phase {
             Phase::Frozen => true,
             Phase::Waiting(_) | Phase::Ready(_) => waiting,

@@ -5,7 +5,7 @@ use crate::engine::World;
 use spool_core::{Held, MessageId, Timestamp};
 
 impl<W: World> Queue<W> {
-    /// Keeps what was read for a message that is about to be sent.
+    /// Keeps the content that was read for a message that is about to be sent.
     pub(in crate::engine) fn keep(&mut self, mut content: Box<Content>) {
         let id = content.message.id;
         let route = self.route_of(id);
@@ -22,12 +22,12 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// What is in memory of a message.
+    /// The content of a message, if it is in memory.
     pub(in crate::engine) fn content(&self, id: MessageId) -> Option<&Content> {
         self.phase(id)?.content()
     }
 
-    /// The start of its attempt is being written, before it has a permit. `false`: it is not about to be sent.
+    /// The start of its attempt is being written ahead of its permit. `false`: it is not about to be sent.
     pub(in crate::engine) fn arming(&mut self, id: MessageId) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else {
             return false;
@@ -42,7 +42,7 @@ impl<W: World> Queue<W> {
         true
     }
 
-    /// Nothing is left to be asked: it starts with the next permit. `false`: it is not about to be sent.
+    /// All checks are done: it starts with the next permit. `false`: it is not about to be sent.
     pub(in crate::engine) fn prepared(&mut self, id: MessageId) -> bool {
         if !matches!(self.phase(id), Some(Phase::Asking(..))) {
             return false;
@@ -72,7 +72,7 @@ impl<W: World> Queue<W> {
         None
     }
 
-    /// The session has ended: gives the content, for what comes next, and the session. The message is charged as before until
+    /// The session has ended: returns the content of the message, which is charged as before until
     /// [`Queue::settled`].
     pub(in crate::engine) fn ended(&mut self, id: MessageId) -> Option<Box<Content>> {
         if !matches!(self.phase(id)?, Phase::Running(..)) {
@@ -98,7 +98,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Until the disk has answered for the end of its session, a message takes `more` bytes: those of what is written with it.
+    /// Charges a message for `more` bytes that are written with the end of its session, until the disk has answered.
     pub(in crate::engine) fn written_with(&mut self, id: MessageId, more: u64) {
         if let Some(Phase::Settling(Some(held), _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase)
         {
@@ -113,14 +113,14 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The disk has answered for the end of a session.
+    /// The disk has answered for the end of a session: drops the charge for it.
     pub(in crate::engine) fn settled(&mut self, id: MessageId) {
         if let Some(Phase::Settling(held, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
             *held = None;
         }
     }
 
-    /// A message whose attempt a former process left open: its end is being written.
+    /// The end of an attempt that a former process left open is being written.
     pub(in crate::engine) fn interrupted(&mut self, id: MessageId) {
         self.set(id, Phase::Settling(None, Afterwards::default()));
     }

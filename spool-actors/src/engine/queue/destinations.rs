@@ -15,7 +15,7 @@ pub(super) struct Destination<W: World> {
     pub(super) next_hops: Arc<[NextHop]>,
     /// Messages on the spool.
     pub(super) messages: usize,
-    /// Due messages in order; those that left by other ways are skipped when their turn comes.
+    /// Due messages in order; messages that left the line otherwise are skipped when their turn comes.
     pub(super) line: VecDeque<MessageId>,
     /// How many in it are really there.
     pub(super) in_line: usize,
@@ -63,7 +63,7 @@ impl Started {
 /// add itself.
 #[derive(Debug)]
 pub(crate) enum Reservation<W: World> {
-    /// There is none: the message will stand in line.
+    /// No place: the message waits in line.
     None,
     /// One behind the sessions that run.
     Ahead,
@@ -89,7 +89,7 @@ impl<W: World> Destination<W> {
         goes_on && self.running + self.permitted > 0 && !self.is_nowhere()
     }
 
-    /// Whether something waits that time may let go.
+    /// Whether a message waits that may become ready when time passes.
     pub(super) fn waits(&self) -> bool {
         (self.in_line > 0 && !self.is_nowhere()) || !self.armed.is_empty()
     }
@@ -286,7 +286,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// A message stands in line now, at the end of it.
+    /// A message was added to the end of the line.
     pub(super) fn line_up(&mut self, id: MessageId, destination: DestinationId) {
         self.in_line += 1;
         if let Some(slot) = self.slot(destination) {
@@ -312,13 +312,13 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Whether a message stands in the line of this destination.
+    /// Whether a message is in the line of this destination.
     pub(super) fn stands_in(&self, id: MessageId, destination: DestinationId) -> bool {
         let entry = self.entries.get(&id);
         entry.is_some_and(|entry| matches!(entry.phase, Phase::Ready(_)) && entry.destination == destination)
     }
 
-    /// The destination is to be looked at before this turn ends.
+    /// Schedules the destination for this turn.
     pub(in crate::engine) fn touch(&mut self, destination: DestinationId) {
         if let Some(slot) = self.slot(destination)
             && !slot.dirty

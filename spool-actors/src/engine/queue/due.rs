@@ -15,7 +15,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Moves what is due into line.
+    /// Moves due messages into line.
     pub(in crate::engine) fn release_due(&mut self, now: Now) {
         while let Some(Reverse((due, id))) = self.due.peek().copied() {
             if due > now.inside {
@@ -29,7 +29,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// When something becomes due next.
+    /// When the next message becomes due.
     pub(in crate::engine) fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((due, _))| *due)
     }

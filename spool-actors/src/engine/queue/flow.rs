@@ -1,5 +1,5 @@
 //! How messages flow from the line of a destination into sessions, as its permits allow; and what becomes of those that are about to
-//! start when its path is left alone.
+//! start when the circuit of its path opens.
 
 use super::destinations::Destination;
 use super::permitted::Permitted;
@@ -14,9 +14,9 @@ const MOST_ASKED: usize = 64;
 /// So many more permits than are wanted may have been asked for.
 const TOO_MANY_ASKED: usize = 16;
 
-/// A destination as it is now.
+/// A destination with its messages and sessions.
 #[derive(Debug)]
-pub(crate) struct Sight {
+pub(crate) struct DestinationCounts {
     pub(crate) next_hops: Arc<[NextHop]>,
     /// Messages on the spool.
     pub(crate) messages: usize,
@@ -108,7 +108,7 @@ impl<W: World> Queue<W> {
         Some(Next::Start { id, permit, recorded })
     }
 
-    /// The first message in line. One that left the line by other ways is still found in it.
+    /// The first message in line. A message that left the line otherwise may still be in it.
     fn pop_line(&mut self, destination: DestinationId) -> Option<MessageId> {
         loop {
             let id = self.slot(destination)?.line.front().copied()?;
@@ -143,7 +143,7 @@ impl<W: World> Queue<W> {
         self.put_in_front(id, destination);
     }
 
-    /// A message that came to the end of its line stands in front of all others.
+    /// Moves a message from the end of its line to the front.
     fn put_in_front(&mut self, id: MessageId, destination: DestinationId) {
         if let Some(slot) = self.slot(destination)
             && slot.line.back() == Some(&id)
@@ -164,7 +164,7 @@ impl<W: World> Queue<W> {
         }
         let starved = self.starved.contains(&destination);
         let slot = self.slot(destination).filter(|slot| !slot.is_nowhere())?;
-        // Where there is no memory for the first in line, nobody in it may start.
+        // While there is no memory for the first message in line, none of the line may start.
         let in_line = if starved { 0 } else { slot.in_line };
         let without = (in_line + slot.ahead).min(MOST_ASKED);
         let wanted = without.saturating_sub(slot.permits.len());
@@ -297,7 +297,7 @@ impl<W: World> Queue<W> {
         is_nowhere || until.is_some_and(|until| until > now.inside)
     }
 
-    /// Whether every message that stands in line may start as soon as there are permits.
+    /// Whether every message in line may start as soon as there are permits.
     pub(in crate::engine) fn is_next(&self, destination: DestinationId) -> bool {
         let limit = self.outlook(destination).map_or(1, |outlook| outlook.limit);
         let is_next =
@@ -369,15 +369,15 @@ impl<W: World> Queue<W> {
         Some(&self.at(destination)?.next_hops)
     }
 
-    /// Every destination that has messages.
-    pub(in crate::engine) fn sights(&self) -> Vec<Sight> {
+    /// The counts of every destination that has messages.
+    pub(crate) fn counts(&self) -> Vec<DestinationCounts> {
         let slots = self.by_hops.values().filter_map(|id| self.at(*id));
-        let sight = |slot: &Destination<W>| Sight {
+        let counts = |slot: &Destination<W>| DestinationCounts {
             next_hops: Arc::clone(&slot.next_hops),
             messages: slot.messages,
             waiting: slot.in_line + slot.ahead + slot.permitted,
             running: slot.running,
         };
-        slots.filter(|slot| slot.messages > 0).map(sight).collect()
+        slots.filter(|slot| slot.messages > 0).map(counts).collect()
     }
 }

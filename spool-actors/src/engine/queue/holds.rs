@@ -32,12 +32,7 @@ impl<W: World> Entry<W> {
 
 impl<W: World> Queue<W> {
     /// Up to `limit` messages behind `after`, as a listing shows them at `now`.
-    pub(in crate::engine) fn list(
-        &self,
-        after: Option<MessageId>,
-        limit: usize,
-        now: Now,
-    ) -> Vec<MessageSummary> {
+    pub(crate) fn list(&self, after: Option<MessageId>, limit: usize, now: Now) -> Vec<MessageSummary> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let summary = |(id, entry): (&MessageId, &Entry<W>)| {
             let slot = self.at(entry.destination)?;
@@ -65,7 +60,7 @@ impl<W: World> Queue<W> {
     }
 
     /// How a listing shows one message.
-    pub(in crate::engine) fn status(&self, id: MessageId, now: Now) -> Option<ShownStatus> {
+    pub(crate) fn status(&self, id: MessageId, now: Now) -> Option<ShownStatus> {
         Some(self.entries.get(&id)?.status(now))
     }
 

@@ -1,4 +1,4 @@
-//! The queue: where each message stands, and which one is next. It is told the time and what happened.
+//! The queue: the phase of each message, and which message is next. It gets the time and all events from its caller.
 //!
 //! A waiting message costs an entry here and a place in one heap; its envelope and body are on disk. It never drops
 //! a message by itself: an entry leaves only when the disk says that the message is finished.
@@ -28,8 +28,8 @@ mod tests;
 pub(crate) use claims::Note;
 pub(super) use claims::{Claim, Verb};
 pub(crate) use destinations::Reservation;
+pub(crate) use flow::DestinationCounts;
 pub(super) use flow::Next;
-pub(crate) use flow::Sight;
 pub(super) use permitted::Permitted;
 pub(super) use phase::{Afterwards, Phase, Refusal};
 pub(super) use routes::{Redirected, Stale};
@@ -72,9 +72,9 @@ struct Entry<W: World> {
     begun: bool,
     /// Where its next hops come from.
     origin: RouteOrigin,
-    /// The routing that `destination` is from; another one than that of now: it is to be looked at.
+    /// The routing that `destination` comes from; if it is not the current one, the route must be checked.
     generation: u32,
-    /// Whether an event has told of its route.
+    /// Whether an event has reported its route.
     route_told: bool,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Known {
 
 /// All messages on the spool.
 #[derive(Debug)]
-pub(super) struct Queue<W: World> {
+pub(crate) struct Queue<W: World> {
     /// In the order of ids, which is that of arrival.
     entries: BTreeMap<MessageId, Entry<W>>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
@@ -112,10 +112,10 @@ pub(super) struct Queue<W: World> {
     routing: Routing,
     /// Counts the routings.
     generation: u32,
-    /// Messages whose route was not looked at while they were being sent, and is to be now.
+    /// Messages whose route was not checked while they were being sent, and must be now.
     unlooked: Vec<MessageId>,
     paths: Paths,
-    /// Destinations that the throttle is to be told have gone; their numbers are used again when it has answered.
+    /// Destinations that have gone and that the throttle must forget; their numbers are used again when it has answered.
     gone: Vec<DestinationId>,
     dirty: Vec<DestinationId>,
     /// The first in the line of each waits for memory.
@@ -124,7 +124,7 @@ pub(super) struct Queue<W: World> {
     idle: BTreeSet<DestinationId>,
     /// Messages that kept their content in line, as far as they still stand there; in the order they came.
     kept: VecDeque<MessageId>,
-    /// Messages with which something was being done, until now.
+    /// Messages that are no longer busy, for operations that wait for them.
     released: Vec<MessageId>,
     in_line: usize,
     ahead: usize,
@@ -166,7 +166,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Takes in some of what was there at the start. Those that are past due stand in line, the oldest first.
+    /// Inserts messages that were on disk at the start. Those that are past due wait in line, the oldest first.
     pub(super) fn recover(&mut self, mut messages: Vec<Recovered>, now: Now) {
         messages.sort_by_key(|message| match message.status {
             Status::SendAt(due) => due,
@@ -308,7 +308,7 @@ impl<W: World> Queue<W> {
         Some(&self.entries.get(&id)?.phase)
     }
 
-    /// The disk holds what the message waits for now.
+    /// The new status of a message is on disk.
     pub(super) fn waits(&mut self, id: MessageId, status: Status, now: Now) {
         if !self.entries.contains_key(&id) {
             return;
@@ -328,13 +328,13 @@ impl<W: World> Queue<W> {
         self.look_at_route(id, reroute, now);
     }
 
-    /// A message comes to the journal without its content: from an archive, by a division, or as a notice. An operation has it until it is
+    /// A message was added without its content: from an archive, by a division, or as a notice. It is claimed until it is
     /// given back.
     pub(super) fn back(&mut self, known: Known, now: Now) {
         self.insert(known, now);
     }
 
-    /// The disk holds its end.
+    /// The end of a message is on disk.
     pub(super) fn finished(&mut self, id: MessageId) {
         let Some(mut entry) = self.entries.remove(&id) else {
             return;
@@ -353,40 +353,40 @@ impl<W: World> Queue<W> {
         self.delist(destination);
     }
 
-    /// Messages with which something was being done until now, since the last call.
+    /// Messages that are no longer busy, since the last call.
     pub(super) fn take_released(&mut self) -> Vec<MessageId> {
         std::mem::take(&mut self.released)
     }
 
-    /// When the time of this message is over, by the wall clock; `None`: never, or there is no such message.
+    /// When this message expires, by the wall clock; `None`: never, or there is no such message.
     pub(super) fn expires_at(&self, id: MessageId, now: Now) -> Option<Timestamp> {
         let entry = self.entries.get(&id)?;
         (entry.expires_at != NEVER).then(|| now.wall_of(entry.expires_at))
     }
 
-    /// Whether anything is under way, or will be without the clock going on.
+    /// Whether any attempt is under way, or may start without waiting for time.
     pub(super) fn is_busy(&self, now: Now) -> bool {
         let mut slots = (0..).zip(&self.destinations);
         let mut due = || slots.any(|(id, slot)| slot.is_busy(self.outlook(id), now.inside));
         self.running > 0 || (!self.paused && due())
     }
 
-    /// With 0 jobs nothing is about to start.
+    /// Pauses all starts, as with a maximum of 0 jobs.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
         self.touch_all();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) const fn running(&self) -> usize {
+    pub(crate) const fn running(&self) -> usize {
         self.running
     }
 
     /// Due messages that do not run yet.
-    pub(super) const fn waiting(&self) -> usize {
+    pub(crate) const fn waiting(&self) -> usize {
         self.in_line + self.ahead + self.permitted
     }
 }

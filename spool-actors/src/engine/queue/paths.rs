@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     known: HashMap<PathId, PathInfo>,
-    /// When one is to be looked at again.
+    /// When the throttle must be called for one again.
     opens: Option<Timestamp>,
 }
 
@@ -45,7 +45,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The destinations that have something under way are to be looked at: starts may be recorded ahead now, or are to be taken back.
+    /// Schedules all destinations of the path that have attempts under way: starts may be written ahead now, or must be taken back.
     pub(in crate::engine) fn set_outlook(&mut self, path: PathId, outlook: Outlook) {
         let known = self.paths.known.entry(path).or_default();
         let before = known.outlook.replace(outlook);
@@ -83,7 +83,7 @@ impl<W: World> Queue<W> {
         self.paths.opens = at;
     }
 
-    /// When a path is to be looked at again.
+    /// When the throttle must be called for a path again.
     pub(in crate::engine) const fn opens(&self) -> Option<Timestamp> {
         self.paths.opens
     }

@@ -5,7 +5,7 @@ use super::destinations::Started;
 use super::permitted::Permitted;
 use crate::engine::{DestinationId, World};
 
-/// Permits that a destination keeps for its next messages while nobody else waits for them.
+/// Permits that a destination keeps for its next messages while no other destination waits for one.
 const IDLE_PERMITS: usize = 16;
 
 impl<W: World> Queue<W> {

@@ -13,32 +13,32 @@ use spool_core::{Held, Timestamp};
 /// Where a message stands.
 #[derive(Debug)]
 pub(in crate::engine) enum Phase<W: World> {
-    /// Until its time comes.
+    /// Until this time, by the inside clock.
     Waiting(Timestamp),
     /// Due, in the line of its destination. It keeps its content while memory is plentiful.
     Ready(Option<Box<Content>>),
     /// Its content is being read.
     Reading(Option<Permitted<W>>),
-    /// Its route is looked at, or the presend hook is being asked.
+    /// Its route is being checked, or the presend hook is being called.
     Asking(Box<Content>, Option<Permitted<W>>),
     /// The start of its attempt is being written, ahead of its permit.
     Arming(Box<Content>),
-    /// Nothing is left to be asked: it waits for a permit. Whether the start of its attempt was recorded for that.
+    /// All checks are done and it waits for a permit; whether the start of its attempt is on disk.
     Armed(Box<Content>, bool),
-    /// Its attempt is made, since that time inside.
+    /// Its attempt runs since this time, by the inside clock.
     Running(Box<Content>, Timestamp, Afterwards),
-    /// The end of its session is being decided and written, or that there was none. It is charged for what is being written.
+    /// Its attempt has ended, and the result is being decided and written. It is charged for what is being written.
     Settling(Option<Held>, Afterwards),
-    /// An operation has it.
+    /// An operation has claimed it.
     Claimed,
-    /// It waits for a person.
+    /// It waits for an operator.
     Frozen,
 }
 
-/// What is to become of a message when its session ends.
+/// What happens to a message when its session ends.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Afterwards {
-    /// Someone froze it while its session ran.
+    /// An operation froze it while its session ran.
     pub(in crate::engine) freeze: bool,
     /// Another route that it was given while its session ran.
     pub(in crate::engine) reroute: Option<Box<Route>>,
@@ -48,14 +48,14 @@ pub(in crate::engine) struct Afterwards {
     pub(in crate::engine) path: Option<PathId>,
     /// Whether the start of its attempt is being written.
     pub(in crate::engine) is_starting: bool,
-    /// Why its attempt was not let begin.
+    /// Why its attempt was refused its start.
     pub(in crate::engine) refusal: Option<Refusal>,
 }
 
-/// Why an attempt was not let begin, once it had a session.
+/// Why an attempt that had a session was refused its start.
 #[derive(Debug)]
 pub(in crate::engine) enum Refusal {
-    /// Somebody wants otherwise meanwhile, or the spool is ending.
+    /// An operation changed the message meanwhile, or the spool is ending.
     Withdrawn,
     /// The disk did not take the start.
     NotWritten(StoreError),
@@ -129,7 +129,7 @@ impl<W: World> Phase<W> {
         permit.take()
     }
 
-    /// What was noted for the end of its session.
+    /// What happens at the end of its session.
     pub(super) const fn afterwards(&mut self) -> Option<&mut Afterwards> {
         let (Self::Running(_, _, afterwards) | Self::Settling(_, afterwards)) = self else {
             return None;
@@ -137,13 +137,13 @@ impl<W: World> Phase<W> {
         Some(afterwards)
     }
 
-    /// The time at which it becomes due, while it waits for that.
+    /// The time at which it becomes due, while it waits.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         let Self::Waiting(due) = self else { return None };
         Some(*due)
     }
 
-    /// Whether nothing is being done with it.
+    /// Whether it may be moved to another destination at once.
     pub(super) const fn is_movable(&self) -> bool {
         matches!(self, Self::Waiting(_) | Self::Ready(_) | Self::Frozen)
     }

@@ -11,21 +11,21 @@ use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Timestamp};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Entries that are looked at in one step.
+/// Entries that are checked in one step.
 pub(super) const LOOK: usize = 65_536;
 
 /// A message that waits, and is to be read so that its route can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) struct Stale(pub(in crate::engine) MessageId);
 
-/// What came of redirecting a message.
+/// The result of redirecting a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Redirected {
-    /// It stands in this line already.
+    /// It has this destination already.
     Stays,
-    /// It stands in another line now.
+    /// It has another destination now.
     Moved,
-    /// Something is being done with it: it is looked at again when it comes back.
+    /// It is busy: it is checked again when it comes back.
     Later,
 }
 
@@ -44,7 +44,7 @@ impl<W: World> Queue<W> {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    /// A route of the routing of now. Not `whole`: it is not that of all recipients, and is looked at again.
+    /// A route of the current routing. Not `whole`: it is not the route of all recipients, and is checked again.
     pub(in crate::engine) const fn route(
         &self,
         next_hops: Arc<[NextHop]>,
@@ -67,7 +67,7 @@ impl<W: World> Queue<W> {
         self.generation
     }
 
-    /// The routing of now.
+    /// The current routing.
     pub(in crate::engine) const fn routing(&self) -> &Routing {
         &self.routing
     }
@@ -94,7 +94,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Whether the line of this message is from another routing than that of now.
+    /// Whether the destination of this message comes from an outdated routing.
     pub(in crate::engine) fn is_stale(&self, id: MessageId) -> bool {
         let entry = self.entries.get(&id);
         entry.is_some_and(|entry| entry.is_stale(self.generation))
@@ -105,7 +105,7 @@ impl<W: World> Queue<W> {
         matches!(&self.routing, Routing::ToBuiltInSink(sink) if sink.is_empty())
     }
 
-    /// Whether the routing of now has no route for this message.
+    /// Whether the current routing has no route for this message.
     pub(in crate::engine) fn has_no_route(&self, id: MessageId) -> bool {
         let slot = |entry: &Entry<W>| self.at(entry.destination);
         let entry = self.entries.get(&id);
@@ -113,7 +113,7 @@ impl<W: World> Queue<W> {
         !self.is_routing_incomplete() && entry.and_then(slot).is_some_and(Destination::is_nowhere)
     }
 
-    /// How many messages have no route, once the routes of all were looked at.
+    /// How many messages have no route, once the routes of all were checked.
     pub(in crate::engine) fn without_route(&self) -> usize {
         let nowhere = self.by_hops.get(&[][..]).copied();
         let slot = nowhere.and_then(|id| self.at(id));
@@ -179,7 +179,7 @@ impl<W: World> Queue<W> {
 
     /// Up to `limit` messages behind `after`, in the order of their ids, that were spooled at this time; and how far this has come,
     /// `None` at the end.
-    pub(in crate::engine) fn spooled_at(
+    pub(crate) fn spooled_at(
         &self,
         at: Timestamp,
         after: MessageId,
@@ -199,7 +199,7 @@ impl<W: World> Queue<W> {
         (found, last)
     }
 
-    /// Up to `limit` of those that came back, and whose line is to be looked at.
+    /// Up to `limit` messages that came back and whose route must be checked.
     pub(in crate::engine) fn take_unlooked(&mut self, limit: usize) -> Vec<MessageId> {
         let rest = self.unlooked.len().saturating_sub(limit);
         self.unlooked.split_off(rest)
@@ -221,8 +221,8 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// A message was added by the routes of a former routing. Returns when it was spooled if the start of its attempt was written with the add:
-    /// the caller takes that back and then calls [`Queue::recalled`].
+    /// A message was added with the next hops of a former routing. If the start of its attempt was written with the add, returns when the
+    /// message was spooled: the caller takes the start back and then calls [`Queue::recalled`].
     pub(in crate::engine) fn added_by_former(&mut self, id: MessageId) -> Option<Timestamp> {
         self.make_stale(id);
         let entry = self.entries.get(&id)?;
@@ -238,12 +238,12 @@ impl<W: World> Queue<W> {
         Some(spooled_at)
     }
 
-    /// Whether a message that came back is still to be looked at.
+    /// Whether the route of a message that came back must still be checked.
     pub(in crate::engine) fn has_unlooked(&self) -> bool {
         !self.unlooked.is_empty()
     }
 
-    /// Puts a message that waits into the line for `next_hops`, which the routing of now gives.
+    /// Moves a waiting message to the destination `next_hops`, which the current routing gives.
     pub(in crate::engine) fn redirect(
         &mut self,
         id: MessageId,
@@ -289,7 +289,7 @@ impl<W: World> Queue<W> {
             return false;
         }
         let to = self.enlist(next_hops);
-        // It leaves every count of its destination, and comes to those of the other one.
+        // It leaves the counts of one destination and enters those of the other.
         let Some(mut old) = self.set(id, Phase::Claimed) else {
             return false;
         };
@@ -311,7 +311,7 @@ impl<W: World> Queue<W> {
         true
     }
 
-    /// Puts a frozen message into the line for the first of its routes. It is looked at again when it is to be sent.
+    /// Moves a frozen message to the destination of the first of its routes. It is checked again before it is sent.
     pub(in crate::engine) fn redirect_frozen(
         &mut self,
         id: MessageId,
@@ -355,7 +355,7 @@ impl<W: World> Queue<W> {
     }
 
     /// The next hops that a message has when what is being done with it has ended, where it was given others meanwhile.
-    pub(in crate::engine) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
+    pub(crate) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
         match self.phase(id)? {
             Phase::Running(_, _, noted) | Phase::Settling(_, noted) => {
                 noted.reroute.as_ref().map(|route| Arc::clone(&route.next_hops))
@@ -379,7 +379,7 @@ impl<W: World> Queue<W> {
     }
 
     /// The route of a message, as it is now.
-    pub(in crate::engine) fn route_of(&self, id: MessageId) -> Option<Route> {
+    pub(crate) fn route_of(&self, id: MessageId) -> Option<Route> {
         let entry = self.entries.get(&id)?;
         Some(Route {
             next_hops: Arc::clone(self.next_hops(entry.destination)?),

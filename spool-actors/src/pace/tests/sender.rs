@@ -41,7 +41,7 @@ pub(super) struct Estimate {
     until: Timestamp,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     /// When each attempt began.

@@ -1,6 +1,6 @@
 //! Which path a destination has: it is asked for when the destination has messages, and again now and then.
 
-use super::{Limits, Word};
+use super::{Limits, Output};
 use crate::engine::{DestinationId, Now, PathId};
 use crate::throttle::path::Path;
 use spool_core::NextHop;
@@ -46,7 +46,7 @@ impl Limits {
         if let Some(path) = self.paths.get_mut(&path) {
             path.destinations += 1;
         }
-        self.words.push(Word::Path(destination, path));
+        self.outputs.push(Output::Path(destination, path));
         self.line_up(destination);
         self.touch(path);
     }
@@ -74,7 +74,7 @@ impl Limits {
             {
                 self.lookups += 1;
                 let next_hops = Arc::clone(&known.next_hops);
-                self.words.push(Word::LookUp(destination, next_hops));
+                self.outputs.push(Output::LookUp(destination, next_hops));
             }
         }
     }

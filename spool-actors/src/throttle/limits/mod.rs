@@ -7,13 +7,13 @@
 
 mod lookups;
 mod outlooks;
+mod output;
 mod settings;
 mod turns;
 mod view;
-mod word;
 
+pub(crate) use output::Output;
 pub(crate) use view::Doings;
-pub(crate) use word::Word;
 
 use super::memory::Memory;
 use super::path::Path;
@@ -110,7 +110,7 @@ pub(crate) struct Limits {
     touched: BTreeSet<PathId>,
     lookups: usize,
     to_look_up: VecDeque<DestinationId>,
-    words: Vec<Word>,
+    outputs: Vec<Output>,
     contended: bool,
     opens: Option<Timestamp>,
     /// Something was learned since it was last kept.
@@ -139,7 +139,7 @@ impl Limits {
             touched: BTreeSet::new(),
             lookups: 0,
             to_look_up: VecDeque::new(),
-            words: Vec::new(),
+            outputs: Vec::new(),
             contended: false,
             opens: None,
             learned_more: false,
@@ -161,7 +161,7 @@ impl Limits {
             Told::Hurry(destination) => self.hurry(destination, now.inside),
             Told::Gone(destination) => {
                 self.gone(destination);
-                self.words.push(Word::Left(destination));
+                self.outputs.push(Output::Left(destination));
             }
             Told::Time => {}
             Told::Ended => self.max_jobs = 0,
@@ -225,7 +225,7 @@ impl Limits {
             .end(signal, begun, now, path.running, self.dice.as_ref());
         path.running -= 1;
         if !matches!(signal, Signal::Fine) {
-            // The engine holds the path back until it is told again.
+            // The engine holds the path back until it gets the next outlook.
             path.told = None;
         }
         self.touched.insert(path_id);
@@ -243,7 +243,7 @@ impl Limits {
             ),
             Adjustment::StillShut => tracing::info!(?hops, reason, "a destination still does not answer"),
         }
-        self.words.push(Word::Unanswered(path_id, reason.to_owned()));
+        self.outputs.push(Output::Unanswered(path_id, reason.to_owned()));
     }
 
     fn returned(&mut self, permit: PermitId, signal: Option<Signal>, now: Timestamp) {
@@ -290,12 +290,12 @@ impl Limits {
         if self.seconds >= KEEP_EVERY && std::mem::take(&mut self.learned_more) {
             self.seconds = 0;
             let learned = self.learned(now);
-            self.words.push(Word::Keep(learned));
+            self.outputs.push(Output::Keep(learned));
         }
     }
 
     /// Grants what may be granted now. Gives what is to be said and done, in order.
-    pub(crate) fn settle(&mut self, now: Now) -> Vec<Word> {
+    pub(crate) fn settle(&mut self, now: Now) -> Vec<Output> {
         self.open_due(now.inside);
         self.start_lookups();
         let mut changed = BTreeSet::new();
@@ -313,7 +313,7 @@ impl Limits {
             self.tell(path, now.inside);
         }
         self.tell_all();
-        std::mem::take(&mut self.words)
+        std::mem::take(&mut self.outputs)
     }
 
     /// The next permit, if one may be granted. Gives its path.
@@ -347,7 +347,7 @@ impl Limits {
             path.recent += 1;
             path.turn = None;
         });
-        self.words.push(Word::Granted {
+        self.outputs.push(Output::Granted {
             destination,
             permit: self.last_permit,
             path: hops,

@@ -1,6 +1,6 @@
-//! What the engine is told of paths, and when they are to be looked at because time has passed.
+//! The outlooks of paths that the engine gets, and when they change because time has passed.
 
-use super::{Limits, Word};
+use super::{Limits, Output};
 use crate::engine::PathId;
 use spool_core::Timestamp;
 use std::cmp::Reverse;
@@ -18,14 +18,14 @@ impl Limits {
             if let Some(path) = self.paths.remove(&id) {
                 self.by_hops.remove(&path.hops);
                 self.memory.rest(path.hops, path.pace);
-                self.words.push(Word::Forgotten(id));
+                self.outputs.push(Output::Forgotten(id));
             }
             return;
         }
         let outlook = path.outlook(now);
         if path.told != Some(outlook) {
             path.told = Some(outlook);
-            self.words.push(Word::Outlook(id, outlook));
+            self.outputs.push(Output::Outlook(id, outlook));
         }
         let opens = outlook.until.filter(|_| !path.turns.is_empty());
         if path.opens != opens {
@@ -44,21 +44,21 @@ impl Limits {
     pub(super) fn tell_all(&mut self) {
         let contended = self.is_full() && self.ready.iter().any(|(_, _, id)| self.has_a_share_left(*id));
         if std::mem::replace(&mut self.contended, contended) != contended {
-            self.words.push(Word::Contended(contended));
+            self.outputs.push(Output::Contended(contended));
         }
         let opens = self.next_opening();
         if std::mem::replace(&mut self.opens, opens) != opens {
-            self.words.push(Word::Opens(opens));
+            self.outputs.push(Output::Opens(opens));
         }
         // What the engine reads of a path comes before the permits that it starts attempts with.
-        self.words.sort_by_key(|word| match word {
-            Word::LookUp(..) => 0,
-            Word::Path(..) => 1,
-            Word::Outlook(..) => 2,
-            Word::Unanswered(..) => 3,
-            Word::Contended(_) => 4,
-            Word::Granted { .. } => 5,
-            Word::Left(_) | Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => 6,
+        self.outputs.sort_by_key(|output| match output {
+            Output::LookUp(..) => 0,
+            Output::Path(..) => 1,
+            Output::Outlook(..) => 2,
+            Output::Unanswered(..) => 3,
+            Output::Contended(_) => 4,
+            Output::Granted { .. } => 5,
+            Output::Left(_) | Output::Forgotten(_) | Output::Opens(_) | Output::Keep(_) => 6,
         });
     }
 

@@ -9,14 +9,14 @@ const SURE: i8 = 3;
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Witness {
+pub(super) struct Evidence {
     /// The most sessions with which a message was taken since the last refusal.
     most: u16,
     /// One more for each refusal that came with more sessions, one less for each other.
     above: i8,
 }
 
-impl Witness {
+impl Evidence {
     /// A message was taken that began when `running` sessions ran, itself included.
     pub(super) fn take(&mut self, running: u16) {
         self.most = self.most.max(running);
@@ -43,11 +43,11 @@ mod tests {
 
     /// Plays rounds of `(most sessions of what was taken, sessions of what was refused)`.
     fn after(says: bool, rounds: &[(u16, u16)]) -> bool {
-        let mut witness = Witness::default();
+        let mut evidence = Evidence::default();
         let mut sessions = says;
         for (most, refused) in rounds {
-            (1..=*most).for_each(|running| witness.take(running));
-            sessions = witness.refuse(*refused, says);
+            (1..=*most).for_each(|running| evidence.take(running));
+            sessions = evidence.refuse(*refused, says);
         }
         sessions
     }
