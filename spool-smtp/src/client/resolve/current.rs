@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The most answers in the cache, usually a few hundred bytes each. The cache is cleared when they may have become too large.
-const CACHE: u64 = 4096;
+const CACHE: u64 = 16_384;
 /// The ages of answers in the cache: long enough to save lookups, short enough that a corrected record takes effect.
 const MIN_AGE: Duration = Duration::from_secs(5);
 const MAX_AGE: Duration = Duration::from_secs(3600);
@@ -162,7 +162,7 @@ mod tests {
         let hickory = source.hickory(None).unwrap();
         let options = hickory.options();
         let seconds = |age: Option<Duration>| age.unwrap().as_secs();
-        assert_eq!(options.cache_size, 4096);
+        assert_eq!(options.cache_size, 16_384);
         assert_eq!(
             (
                 seconds(options.positive_min_ttl),
