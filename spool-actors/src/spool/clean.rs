@@ -1,6 +1,5 @@
-//! What is done on disk when nobody waits. Twice a second the store checks that its files are still there, and
-//! on a full disk whether there is room again. Each second it frees the space of
-//! segments that were given up, and reads a part of the oldest data again; each damaged place that was not known gets a line in the log.
+//! Work on the disk that nothing waits for. Twice a second the store checks that its files are still there, and how much room there is. Each
+//! second it frees the space of deleted segments and reads a part of the oldest data again; each new damaged place gets a line in the log.
 
 use super::{SpoolActor, TICK};
 use crate::supervision::{Ending, Part};
@@ -10,15 +9,16 @@ use spool_core::store::Store;
 use std::sync::Arc;
 
 impl SpoolActor {
-    /// Has the store look whether its files are still there. What is gone it reports as the end of the spool.
+    /// Has the store check its files, and how much room there is. A missing file is reported as the end of the spool.
     pub(super) fn watch_files(&mut self, ctx: &mut Context<Self>) {
         if self.watching || self.closing || self.supervision.is_over() {
             return;
         }
         self.watching = true;
         let look = |store: &Store| {
-            store.retry_segment();
-            drop(store.check_files());
+            if store.check_files().is_ok() {
+                store.look_for_room();
+            }
         };
         self.look_after(ctx, look, |actor, _| actor.watching = false);
     }

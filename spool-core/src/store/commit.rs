@@ -8,12 +8,9 @@ use super::journal::index::{Index, weight};
 use super::journal::writer::Writer;
 use super::mutex::locked;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 /// Commits without [`Store::maintain`] after which a commit calls it.
 const MAX_UNATTENDED: u64 = 1000;
-/// How long [`Store::admit`] uses a reading of the free space.
-const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Writes `changes` in order with one sync, and returns a result for each. An add that is refused as `Full` leaves
@@ -35,9 +32,12 @@ impl Store {
             return all_failed(changes, failure);
         }
         let written = writer.write(changes, &self.index);
-        self.count(writer.take_tally());
+        self.note_work(writer);
         match written {
             Ok(batch) => {
+                if let Some(available) = batch.available {
+                    locked(&self.space).read(available);
+                }
                 let mut index = locked(&self.index);
                 for placed in &batch.placed {
                     if let Some(change) = changes.get(placed.number) {
@@ -60,12 +60,12 @@ impl Store {
         }
     }
 
-    /// Whether an add of `size` bytes would find room now. Cheap enough to call for every MAIL command: it reads and writes no file, so a
-    /// disk that does not answer does not block it. Once a segment found no room, [`Store::retry_segment`] finds out whether there is
-    /// room again.
+    /// Whether an add of `size` bytes would find room now, as far as the last look at the disk tells: by [`Store::commit`],
+    /// [`Store::maintain`] or [`Store::look_for_room`]. Cheap enough to call for every MAIL command: it makes no system call, so a disk
+    /// that does not answer does not block it.
     ///
     /// # Errors
-    /// [`StoreError::Full`] or [`StoreError::Failed`].
+    /// [`StoreError::Full`] or [`StoreError::Failed`], or why the next segment could not be prepared.
     pub fn admit(&self, size: u64) -> Result<(), StoreError> {
         if let Some(failure) = self.failures.get() {
             return Err(StoreError::Failed(failure.to_string()));
@@ -77,32 +77,7 @@ impl Store {
         if limit > 0 && locked(&self.index).len() as u64 >= limit {
             return Err(StoreError::Full(format!("{limit} messages are on the spool")));
         }
-        let floor = self.options.min_free_space;
-        if floor > 0 {
-            let available = self.available();
-            if available < floor.saturating_add(size) {
-                let text = format!("{available} bytes are free, {floor} are to stay so");
-                return Err(StoreError::Full(text));
-            }
-        }
-        // A commit that is running finds out by itself.
-        match self.writer.try_lock() {
-            Ok(writer) => writer.segment_refusal().cloned().map_or(Ok(()), Err),
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Free space, not older than [`FREE_SPACE_AGE`].
-    pub(super) fn available(&self) -> u64 {
-        let mut free_space = locked(&self.free_space);
-        if let Some((at, available)) = *free_space
-            && at.elapsed() < FREE_SPACE_AGE
-        {
-            return available;
-        }
-        let available = self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
-        *free_space = Some((Instant::now(), available));
-        available
+        locked(&self.space).has_room_for(size, self.options.min_free_space)
     }
 }
 

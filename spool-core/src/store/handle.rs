@@ -15,11 +15,11 @@ use super::loading::Loading;
 use super::logs::events::EventLog;
 use super::logs::keys::KeyLog;
 use super::mutex::locked;
+use super::space::Space;
 use super::types::{StoreOptions, StoreStats};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 /// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
 ///
@@ -42,8 +42,7 @@ pub struct Store {
     pub(super) findings: Mutex<Findings>,
     pub(super) failures: Failures,
     pub(super) counters: Counters,
-    /// The free space, and when it was read.
-    pub(super) free_space: Mutex<Option<(Instant, u64)>>,
+    pub(super) space: Mutex<Space>,
     pub(super) open_files: OpenFiles,
 }
 

@@ -29,6 +29,7 @@ mod mutex;
 mod numbering;
 mod offline;
 mod open;
+mod space;
 #[cfg(test)]
 mod tests;
 mod types;

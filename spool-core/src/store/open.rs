@@ -131,7 +131,7 @@ impl Store {
             findings: Mutex::default(),
             failures: Failures::default(),
             counters: Counters::default(),
-            free_space: Mutex::default(),
+            space: Mutex::default(),
             open_files,
         };
         store.maintain();

@@ -34,7 +34,7 @@ impl Store {
             return;
         }
         let done = self.maintain_with(&mut writer);
-        self.count(writer.take_tally());
+        self.note_work(&mut writer);
         if let Err(failure) = done {
             self.fail(failure);
         }
@@ -75,6 +75,7 @@ impl Store {
                 index.drop_segment(seq);
                 self.reader.forget(seq);
             }
+            drop(index);
             if self.available() < AMPLE_SEGMENTS * self.options.segment_size {
                 self.give_back();
             }
@@ -88,20 +89,40 @@ impl Store {
         }
     }
 
-    /// Tries again to prepare the next segment, if that failed for want of room. Call it about once per second on a
+    /// Reads the free space, and tries again to prepare the next segment if that failed. Call it about twice per second on a
     /// thread that nothing waits for.
-    pub fn retry_segment(&self) {
+    pub fn look_for_room(&self) {
+        let available = self.available();
         let Ok(mut writer) = self.writer.try_lock() else {
+            // A commit that is running finds out by itself.
             return;
         };
-        if self.failures.get().is_some() || writer.segment_refusal().is_none() {
+        let refused = self.failures.get().is_none() && writer.segment_refusal().is_some();
+        // Where space cannot be reserved, a try writes a whole segment.
+        if !refused || available < self.options.segment_size {
             return;
         }
         let made = writer.make_spare();
-        self.count(writer.take_tally());
+        self.note_work(&mut writer);
         if let Err(WriteError::Failed(failure)) = made {
             self.fail(failure);
         }
+    }
+
+    /// The free space, read a moment ago at the earliest.
+    fn available(&self) -> u64 {
+        if let Some(available) = locked(&self.space).recent() {
+            return available;
+        }
+        let available = self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
+        locked(&self.space).read(available);
+        available
+    }
+
+    /// Notes what the writer has done since the last call, and whether the next segment is ready.
+    pub(super) fn note_work(&self, writer: &mut Writer) {
+        self.count(writer.take_tally());
+        locked(&self.space).refusal = writer.segment_refusal().cloned();
     }
 
     /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread

@@ -1,9 +1,7 @@
 //! The commands of a transaction for an envelope and the peer's extensions, and the reasons why a peer cannot accept a message.
 
 use super::capabilities::Capabilities;
-use spool_core::{
-    Address, BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels,
-};
+use spool_core::{Address, BodyKind, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels};
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -75,7 +73,9 @@ fn as_a_whole_needs_smtputf8(job: &Job) -> bool {
 
 /// Whether the recipient's address is not ASCII even with its domain in A-labels.
 fn is_not_ascii(job: &Job, index: RecipientIndex) -> bool {
-    recipient(&job.envelope, index).is_some_and(|recipient| !in_a_labels(&recipient.address).is_ascii())
+    job.envelope
+        .recipient(index)
+        .is_some_and(|recipient| !in_a_labels(&recipient.address).is_ascii())
 }
 
 /// The header section of a message: up to its first empty line.
@@ -101,10 +101,6 @@ fn on_the_wire(address: &Address, utf8: bool) -> Cow<'_, str> {
         true => address.as_str().into(),
         false => in_a_labels(address),
     }
-}
-
-pub(super) fn recipient(envelope: &Envelope, index: RecipientIndex) -> Option<&Recipient> {
-    envelope.recipients.get(usize::try_from(index).ok()?)
 }
 
 /// Appends MAIL; `utf8`: the message needs SMTPUTF8.
@@ -149,21 +145,7 @@ pub(super) fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipie
     let _ = write!(line, "RCPT TO:<{}>", on_the_wire(&recipient.address, utf8));
     if offers.dsn {
         if let Some(notify) = recipient.notify {
-            let words = [
-                (notify.success, "SUCCESS"),
-                (notify.failure, "FAILURE"),
-                (notify.delay, "DELAY"),
-            ];
-            let words: Vec<_> = words
-                .into_iter()
-                .filter_map(|(on, word)| on.then_some(word))
-                .collect();
-            let words = if words.is_empty() {
-                "NEVER".to_owned()
-            } else {
-                words.join(",")
-            };
-            let _ = write!(line, " NOTIFY={words}");
+            let _ = write!(line, " NOTIFY={notify}");
         }
         if let Some(orcpt) = &recipient.orcpt {
             // The semicolon between type and address is not encoded (RFC 3461 section 4.2).

@@ -3,7 +3,7 @@
 //! Each recipient is in at most one transaction that the peer answered. The report has the result for each.
 
 use super::capabilities::Capabilities;
-use super::commands::{recipient, unsupported, without_smtputf8};
+use super::commands::{unsupported, without_smtputf8};
 use super::config::SmtpConfig;
 use super::connect_error::ConnectError;
 use super::host_outcome::{HostOutcome, reply_for};
@@ -177,7 +177,7 @@ impl<'a> Delivery<'a> {
         let (rcpt_max, most_domains) = (limit(offers.rcpt_max), limit(offers.rcpt_domain_max));
         let mut domains = HashSet::new();
         let mut fits = |index: RecipientIndex| {
-            let recipient = recipient(&self.job.envelope, index);
+            let recipient = self.job.envelope.recipient(index);
             domains.insert(recipient.map(|recipient| recipient.address.domain().to_ascii_lowercase()));
             domains.len() <= most_domains
         };
@@ -257,7 +257,7 @@ impl<'a> Delivery<'a> {
         let refused = end.refused.iter().map(|refused| refused.recipient);
         let others: HashSet<_> = refused.chain(end.postponed.iter().copied()).collect();
         let wants = |index: &RecipientIndex| {
-            let recipient = recipient(&self.job.envelope, *index);
+            let recipient = self.job.envelope.recipient(*index);
             let notify = recipient.and_then(|recipient| recipient.notify);
             notify.is_some_and(|notify| notify.success) && !others.contains(index)
         };

@@ -1,7 +1,7 @@
 //! The commands of a transaction in their order, as text and one by one.
 
 use super::chunking::{bdat, goes_at_once};
-use super::commands::{mail, needs_smtputf8, rcpt, recipient};
+use super::commands::{mail, needs_smtputf8, rcpt};
 use super::config::SmtpConfig;
 use super::session::Session;
 use spool_core::{Job, RecipientIndex, Stage};
@@ -65,7 +65,7 @@ impl EnvelopeCommands {
         let utf8 = needs_smtputf8(job, recipients);
         commands.push(EnvelopeCommand::Mail, |text| mail(text, offers, job, utf8));
         for index in recipients {
-            if let Some(recipient) = recipient(&job.envelope, *index) {
+            if let Some(recipient) = job.envelope.recipient(*index) {
                 let rcpt = |text: &mut String| rcpt(text, offers, recipient, utf8);
                 commands.push(EnvelopeCommand::Rcpt(*index), rcpt);
             }

@@ -6,8 +6,8 @@ use spool_core::{AttemptResult, RecipientIndex, RefusedRecipient, Stage};
 #[derive(Debug)]
 pub(super) enum TransactionOutcome {
     Ended(TransactionEnd),
-    /// The session cannot be used any more, and the peer has accepted and refused nothing of this message. The session may end with QUIT if
-    /// it is in step with the peer.
+    /// The session cannot be used any more, and what the peer answered is not about this message: another session may start over. The session
+    /// may end with QUIT if it is in step with the peer.
     Stale {
         error: String,
         in_step: bool,

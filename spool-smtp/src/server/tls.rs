@@ -41,7 +41,7 @@ struct CertificateInUse(RwLock<Arc<CertifiedKey>>);
 impl fmt::Debug for CertificateInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the key.
-        f.write_str("Shown")
+        f.write_str("CertificateInUse")
     }
 }
 

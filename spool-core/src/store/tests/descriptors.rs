@@ -28,7 +28,7 @@ fn a_shortage_of_descriptors_loses_nothing_and_passes() {
     assert!(is_short(&store.admit(100)));
     fs.heal();
     end_pause_after_failure(&store);
-    store.retry_segment();
+    store.look_for_room();
     assert_eq!(store.admit(100), Ok(()));
     all_ok(&store.commit(&mut [add(&[5], text(5, 60_000))]));
     assert_eq!(store.body(id(1)).unwrap(), text(1, 30_000));

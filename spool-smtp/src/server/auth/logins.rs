@@ -173,7 +173,7 @@ impl LoginPool {
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
             return LoginResult::Accepted(user);
         }
-        // A login that is given up, or finds no place, has no result to share.
+        // A login that is given up, or finds no slot, has no result to share.
         while !self.clients.has_failed(&client, &tag)
             && let Some(mut same) = self.same(&client, &tag)
         {
