@@ -157,7 +157,7 @@ fn write_all<T>(
         guarded(&mut || {
             work.begins();
             store.maintain();
-            // One small step whatever the load, and more of them while nobody comes. Whoever closes waits for this thread.
+            // One small step under any load, and more while there is nothing to write. Closing waits for this thread.
             while store.compact() {
                 work.begins();
                 store.maintain();

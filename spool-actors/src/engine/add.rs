@@ -36,7 +36,7 @@ struct NewAdd<W: World> {
 impl<W: World> Engine<W> {
     /// A caller adds mail.
     pub(super) fn take_add(&mut self, add: NewMail, reply: W::Reply) {
-        // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
+        // The caller may have used the former routing or, during a change, the one that is about to be set.
         let generation = match &add.routing {
             Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
             Some(_) | None => self.queue.generation(),
@@ -184,7 +184,7 @@ impl<W: World> Engine<W> {
 }
 
 impl<W: World> Engine<W> {
-    /// The disk has answered for an add. Whoever stopped waiting finds the mail on the spool.
+    /// The disk has answered for an add. The mail is on the spool even if the caller stopped waiting.
     pub(super) fn add_answered(
         &mut self,
         mut addition: Addition,

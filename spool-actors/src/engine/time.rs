@@ -59,7 +59,7 @@ impl InsideClock {
         }
     }
 
-    /// The time of now. What is converted into the other time and back, is what it was, unless the wall clock was set.
+    /// The present time. A time converted to the other clock and back is unchanged, unless the wall clock was set.
     pub(crate) fn now(&mut self, wall: Timestamp, passed: Duration) -> Now {
         let (began, passed_then) = self.began;
         let inside = began.after(passed.saturating_sub(passed_then));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_as_long_whatever_the_wall_clock_shows() {
+    fn setting_the_wall_clock_does_not_change_a_wait() {
         let now = Now {
             wall: Timestamp(1_000),
             inside: Timestamp(1_000),

@@ -1,4 +1,4 @@
-//! Follower: a subscriber that begins in the past. It reads the event log on disk, page by page, and waits at its end.
+//! Follower: a subscriber that starts with past events. It reads the event log on disk, page by page, and waits at its end.
 //!
 //! It never holds the spool open and never slows it: however far it lags, it costs one page of memory. It is polled on
 //! a tokio runtime.
@@ -29,7 +29,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// One that begins behind the event numbered `since`. All followers of a spool share its `readers`.
+    /// A follower that starts after the event numbered `since`. All followers of a spool share its `readers`.
     pub(crate) fn new(
         store: Weak<Store>,
         since: u64,
@@ -63,7 +63,7 @@ impl Follower {
             if let Some(event) = self.page.pop_front() {
                 return Some(event);
             }
-            // Seen before the log is looked at: what comes later is not slept through.
+            // Marked as seen before the log is read, so that a later event wakes the follower.
             self.last.borrow_and_update();
             self.page = self.read().await?;
             if !self.page.is_empty() {

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_falls_behind_is_told_how_much_it_missed() {
+    async fn a_subscriber_that_falls_behind_learns_how_much_it_missed() {
         let ring = Ring::new(3);
         let mut subscription = Subscription::live(Arc::clone(&ring));
         for seq in 1..=10 {

@@ -93,7 +93,7 @@ impl Breaker {
         self.left.map_or(limit, |left| limit.min(left))
     }
 
-    /// The attempt `serial` begins.
+    /// The attempt `serial` starts.
     pub(super) fn begin(&mut self, serial: Serial, now: Timestamp) {
         if let Some(open) = &mut self.open
             && open.probe.is_none()

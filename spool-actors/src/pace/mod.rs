@@ -45,7 +45,7 @@ use window::Window;
 /// How long something is remembered that nothing renews.
 pub(crate) const MEMORY: Duration = Duration::from_secs(86_400);
 
-/// Names a session of one destination, in the order of their begins.
+/// Numbers the sessions of one path in the order of their starts.
 pub(crate) type Serial = u64;
 
 /// A session that has begun.
@@ -113,7 +113,7 @@ impl Pace {
         });
     }
 
-    /// How many more attempts may begin now, where `out` may be under way.
+    /// How many more attempts may start at `now`, while `out` permits are in use.
     pub(crate) fn free(&self, now: Timestamp, out: usize) -> usize {
         let open = match self.circuit.state(now) {
             BreakerState::Open(_) | BreakerState::Probing => 0,

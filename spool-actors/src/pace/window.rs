@@ -42,7 +42,7 @@ impl Window {
         self.reason.as_deref()
     }
 
-    /// The session `serial` begins, and with it `running` run.
+    /// The session `serial` starts; `running` sessions run, including it.
     pub(super) fn begin(&mut self, serial: Serial, running: usize, max: usize) {
         if running >= self.limit(max) {
             self.full_at = serial;

@@ -142,7 +142,7 @@ impl SpoolActor {
             .as_mut()
             .map(|killing| std::mem::take(&mut killing.replies));
         for reply in replies.unwrap_or_default() {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = reply.send(Flushed::Finished);
         }
     }
@@ -179,7 +179,7 @@ impl SpoolActor {
             } else {
                 drop(store);
             }
-            // Whoever waits for the end is answered, also when the agent panics.
+            // Callers that wait for the end get an answer even when the agent panics.
             let close = AssertUnwindSafe(async { agent.close().await }).catch_unwind();
             match tokio::time::timeout(CLOSE_TIMEOUT, close).await {
                 Ok(Ok(())) => {}

@@ -12,7 +12,7 @@ use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolE
 use std::sync::Arc;
 
 impl SpoolActor {
-    /// Reads from disk off this thread. Nothing waits for it but whoever asked.
+    /// Reads from disk off this thread. Only the caller waits for it.
     pub(super) fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, SpoolError> + Send + 'static,

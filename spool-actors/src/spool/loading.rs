@@ -143,7 +143,7 @@ impl Handler<LoadingOver> for SpoolActor {
 }
 
 impl SpoolActor {
-    /// All that was there has come: says so to whoever waits.
+    /// Loading is over: answers the callers that wait for it.
     pub(super) fn tell_loaded(&self, loaded: Loaded) {
         for damage in &loaded.damage {
             tracing::error!(

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub struct Throttle {
     limits: Limits,
     agent: Arc<dyn DeliveryAgent>,
-    /// Weak, as the spool holds the throttle: the last handle on a spool is always somebody else's.
+    /// Weak, because the spool holds the throttle, which must not keep the spool open.
     spool: WeakRecipient<Said>,
     /// The time of the last output from the spool.
     now: Now,

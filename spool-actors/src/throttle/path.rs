@@ -23,7 +23,7 @@ pub(super) struct Path {
     pub(super) turns: BTreeSet<(usize, u64, DestinationId)>,
     /// Its turn among the paths, since it waits.
     pub(super) turn: Option<u64>,
-    /// When it is to be looked at because time has passed.
+    /// When its outlook must be computed again because time has passed.
     pub(super) opens: Option<Timestamp>,
     /// What was last told of it.
     pub(super) told: Option<Outlook>,

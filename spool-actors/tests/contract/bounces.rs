@@ -155,7 +155,7 @@ async fn failed_recipients_are_told_of_in_one_notice_and_the_message_ends() {
 }
 
 #[tokio::test]
-async fn whoever_remains_is_tried_on_after_a_notice_about_the_others() {
+async fn remaining_recipients_are_tried_after_a_notice_about_the_others() {
     let mut bench = Bench::with(returning).await;
     let to = [("b@example.net", None), ("c@example.net", None)];
     let id = bench.add(mail_to(&to).retry(&minutes(&[5, 5]))).await;

@@ -27,7 +27,7 @@ async fn shut(messages: usize) -> (Bench, Vec<MessageId>) {
 }
 
 #[tokio::test]
-async fn a_dead_destination_is_left_alone_and_tried_with_one_message() {
+async fn a_dead_destination_is_paused_and_tried_with_one_message() {
     let (mut bench, ids) = shut(30).await;
     let until = START.after(SECOND);
     assert_eq!(bench.idle().await, Some(until));
@@ -160,7 +160,7 @@ async fn a_person_who_sends_a_message_has_its_destination_tried() {
 }
 
 #[tokio::test]
-async fn sending_everything_tries_a_destination_that_is_left_alone_and_sends_what_it_holds_back() {
+async fn sending_everything_tries_a_paused_destination_and_sends_what_it_holds_back() {
     let (mut bench, ids) = shut(20).await;
     for pause in [2, 4, 8, 16, 32, 64] {
         bench.skip().await;
@@ -378,7 +378,7 @@ async fn messages_that_are_deferred_together_come_back_over_half_of_their_interv
 }
 
 #[tokio::test]
-async fn a_message_that_broke_its_session_counts_against_nobody_else() {
+async fn a_message_that_broke_its_session_does_not_count_against_others() {
     let mut bench = Bench::new().await;
     let broken = AttemptReport::new(AttemptResult::Broken {
         stage: Stage::Body,

@@ -86,7 +86,7 @@ async fn since_says_how_much_the_log_has_forgotten() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_falls_behind_is_told_and_slows_nobody() {
+async fn a_subscriber_that_falls_behind_gets_a_gap_and_slows_no_other() {
     let bench = Bench::with(|config| {
         config.event_buffer = 10;
         config.max_concurrent_jobs = 0;

@@ -160,7 +160,7 @@ async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
 }
 
 #[tokio::test]
-async fn named_next_hops_stay_whatever_the_routing_says() {
+async fn named_next_hops_stay_when_the_routing_changes() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
     bench.answer(no_connection()).await;

@@ -17,11 +17,11 @@ pub(super) struct Disk {
     /// Idempotency keys in the order in which they were written.
     pub(super) keys: Vec<RememberedKey>,
     pub(super) ledger: Ledger,
-    /// Messages that somebody wants frozen, until somebody wants them sent.
+    /// Messages that an operation froze, until another one sends them.
     pub(super) held: BTreeSet<MessageId>,
-    /// The routes that somebody named for messages.
+    /// The routes that operations named for messages.
     pub(super) routed: BTreeMap<MessageId, Arc<[spool_core::NextHop]>>,
-    /// Whether somebody has set the clock.
+    /// Whether the clock was set.
     pub(super) was_set: bool,
     /// How often a message was divided.
     pub(super) divided: usize,

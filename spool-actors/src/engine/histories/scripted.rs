@@ -65,7 +65,7 @@ impl Life {
         self.submit(vec![section], initial);
     }
 
-    /// Mail to a recipient in each of these domains, by the routing of now.
+    /// Mail to a recipient in each of these domains, by the current routing.
     fn spool_by_rules(&mut self, domains: &[usize], expire_after: Option<Duration>) {
         let mut address = |domain: &usize| self.disk.ledger.address(*domain).parse().unwrap();
         let to: Vec<_> = domains.iter().map(&mut address).collect();
@@ -80,7 +80,7 @@ impl Life {
         self.submit(router.split(envelope, &retry), InitialStatus::SendNow);
     }
 
-    /// Everything comes to its end but sessions, which begin.
+    /// Finishes all work except sessions, which start.
     fn go(&mut self, chance: &mut Chance, tally: &mut Tally) {
         for _ in 0..10 {
             self.turn_out(tally);
@@ -135,7 +135,7 @@ impl Life {
         self.turn_out(tally);
     }
 
-    /// Every attempt finds a session, begins if it may, and ends well.
+    /// Every attempt gets a session, starts if it may, and succeeds.
     fn end_sessions(&mut self, mut note: impl FnMut(&Session), chance: &mut Chance, tally: &mut Tally) {
         for place in 0..self.sessions.len() {
             if self.sessions[place].stage == Stage::Opening {

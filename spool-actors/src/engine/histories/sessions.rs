@@ -19,7 +19,7 @@ pub(super) struct Session {
 pub(super) enum Stage {
     /// It looks for a session.
     Opening,
-    /// It has one, and asks whether it may begin.
+    /// It has one and asks whether it may start.
     Asking,
     Begun,
     Refused,

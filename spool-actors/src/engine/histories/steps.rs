@@ -21,7 +21,7 @@ use std::time::Duration;
 const STEPS: usize = 40;
 /// How a session ends in which all goes well.
 pub(super) const WELL: usize = 9;
-/// How one ends that was not let begin.
+/// The result of an attempt that was refused its start.
 pub(super) const NOT_BEGUN: usize = 2;
 /// How one ends in which the first recipient is refused for good, and the others for now.
 pub(super) const PARTLY: usize = 10;
@@ -75,7 +75,7 @@ impl Life {
 
     fn add(&mut self, chance: &mut Chance, tally: &mut Tally) {
         let mut sections = Vec::new();
-        // Whoever routed it may have done so by the routes of before.
+        // The caller may have used the former routing.
         let by = match chance.one_in(4) {
             true => self.former.clone(),
             false => self.routing.clone(),

@@ -116,7 +116,7 @@ fn a_start_on_disk_is_taken_back_wherever_its_message_has_gone() {
 }
 
 #[test]
-fn a_start_that_was_used_or_taken_back_is_left_alone() {
+fn a_start_that_was_used_or_taken_back_is_not_changed() {
     let (mut queue, id, _) = armed();
     queue.claim(id, Verb::Freeze, NOW);
     queue.on_disk(&mark(id, None));

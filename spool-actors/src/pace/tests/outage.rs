@@ -58,7 +58,7 @@ fn a_dead_peer_sees_few_attempts() {
 }
 
 #[test]
-fn a_peer_that_dies_under_way_is_left_alone_and_comes_back_slowly() {
+fn a_peer_that_stops_answering_is_paused_and_comes_back_slowly() {
     for way in Way::ALL {
         for seed in 1..10 {
             let run = run(way, (60, 1800), 2400, seed);

@@ -30,7 +30,7 @@ const LOOKUP_AGAIN: Duration = Duration::from_secs(300);
 /// Seconds between two writes of what was learned.
 const KEEP_EVERY: u32 = 10;
 
-/// What a machine begins with.
+/// What [`Limits`] start with.
 #[derive(Debug)]
 pub(crate) struct LimitsSetup {
     pub(crate) max_jobs: usize,
@@ -104,7 +104,7 @@ pub(crate) struct Limits {
     /// Paths with a destination that waits and room for it: by the permits they have, then by the turns that have passed since.
     ready: BTreeSet<(usize, u64, PathId)>,
     last_turn: u64,
-    /// When paths are to be looked at; those with another time in their path mean nothing.
+    /// When the outlook of a path must be computed again. An entry counts only if its path names the same time.
     openings: BinaryHeap<Reverse<(Timestamp, PathId)>>,
     /// Paths where something has changed.
     touched: BTreeSet<PathId>,
@@ -361,7 +361,7 @@ impl Limits {
         self.jobs >= self.max_jobs || self.permits.len() >= self.max_sessions
     }
 
-    /// One path never takes the last quarter: whoever comes next finds some.
+    /// One path never takes the last quarter, so that other paths find free jobs.
     fn has_a_share_left(&self, path: PathId) -> bool {
         self.paths.get(&path).is_some_and(|path| !self.is_greedy(path))
     }

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 const SWEEP: usize = 1024;
 
 impl Limits {
-    /// Tells what has changed of a path, and when it is to be looked at again; drops one that nobody has.
+    /// Reports a changed outlook of a path and sets when it is computed again. Forgets a path that no destination has.
     pub(super) fn tell(&mut self, id: PathId, now: Timestamp) {
         let Some(path) = self.paths.get_mut(&id) else {
             return;
