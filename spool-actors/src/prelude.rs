@@ -2,7 +2,7 @@
 //!
 //! It holds the messages that a spool takes, what is in them and in their replies, the configuration, the hooks, the events, actix's
 //! address types, and with the feature `smtp` the SMTP client. What is rarer is in [`spool_actors`](crate),
-//! [`spool_core`](crate::spool_core) and `spool_smtp`.
+//! [`spool_core`] and `spool_smtp`.
 
 pub use crate::{
     Add, Bounce, Destinations, Ending, Expire, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats,
