@@ -70,7 +70,7 @@ fn warnings_are_told_and_stop_nothing() {
     for begin in &expected {
         // The level says what it is.
         let logged = format!("WARN {}", begin.replace("warning: ", ""));
-        assert!(server.log().contains(&logged), "{}", server.log());
+        server.logs(&logged);
     }
     assert!(server.terminate().success());
 }

@@ -140,6 +140,9 @@ import os, pty, signal, sys, termios
 number, words = int(sys.argv[1]), sys.argv[2:]
 pid, terminal = pty.fork()
 if pid == 0:
+    # Whoever runs the tests may ignore some, as nohup does.
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
     os.execv(words[0], words)
 echoes = lambda: bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
 said = b""

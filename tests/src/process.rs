@@ -110,6 +110,16 @@ impl Running {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until the log contains `words`. A line is written a moment after what it is about.
+    ///
+    /// # Panics
+    /// When they do not come.
+    pub fn logs(&self, words: &str) {
+        until(&format!("{words:?} in the log"), || {
+            self.log().contains(words).then_some(())
+        });
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
