@@ -70,7 +70,7 @@ fn warnings_are_told_and_stop_nothing() {
     for begin in &expected {
         // The level says what it is.
         let logged = format!("WARN {}", begin.replace("warning: ", ""));
-        server.logs(&logged);
+        server.wait_for_log(&logged);
     }
     assert!(server.terminate().success());
 }

@@ -91,7 +91,7 @@ fn each_domain_goes_to_its_exchangers_in_one_transaction_and_what_has_none_is_fr
         "556 5.1.10 the domain null.example takes no mail",
         "550 5.1.2 the domain gone.example",
     ] {
-        server.logs(words);
+        server.wait_for_log(words);
     }
     assert!(listed(&server, &[]).contains("f@broken.example"));
 }

@@ -3,7 +3,7 @@
 use spool_core::store::count_from_disk;
 use spool_tests::capture::Capture;
 use spool_tests::process::{run, serve};
-use spool_tests::raw::RawClient;
+use spool_tests::raw::{FALSE_END_WITH_NUL, FALSE_ENDS, RawClient};
 
 #[test]
 fn malformed_sessions_get_the_right_class_of_reply_and_spool_nothing() {
@@ -63,18 +63,7 @@ fn nothing_is_smuggled_past_the_end_of_a_message() {
     let spool = dir.path().join("spool");
     let capture = Capture::start();
     let server = serve(&spool, &[&capture.next_hop()], &[]);
-    let ends = [
-        "\n.\n",
-        "\n.\r\n",
-        "\r.\r",
-        "\r.\r\n",
-        "\r\n.\n",
-        "\r\n.\r",
-        "\r\n\0.\r\n",
-        "\n\r.\r\n",
-        "\r\r\n.\r\n",
-    ];
-    for end in ends {
+    for end in FALSE_ENDS.into_iter().chain([FALSE_END_WITH_NUL]) {
         let mut client = RawClient::hello(server.smtp());
         for line in ["MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"] {
             client.command(line);

@@ -3,6 +3,7 @@
 use crate::queue_commands::text;
 use crate::sendmail::{SERVICE, Site, USER, body, trace, us};
 use spool_tests::process::{Running, run, spool_binary, until};
+use spool_tests::raw::{FALSE_END_WITH_NUL, FALSE_ENDS};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -11,18 +12,7 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn smuggled_commands_are_text_over_the_socket_and_through_the_drop_directory() {
-    let ends = [
-        "\n.\n",
-        "\n.\r\n",
-        "\r.\r",
-        "\r.\r\n",
-        "\r\n.\n",
-        "\r\n.\r",
-        "\r\n.\r\n",
-        "\n\r.\r\n",
-        "\r\r\n.\r\n",
-        "\r\n\0.\r\n",
-    ];
+    let ends = [&FALSE_ENDS[..], &["\r\n.\r\n", FALSE_END_WITH_NUL]].concat();
     let site = Site::new();
     let attack = |end: &str| {
         format!(
@@ -34,7 +24,7 @@ fn smuggled_commands_are_text_over_the_socket_and_through_the_drop_directory() {
         if down {
             assert!(server.take().unwrap().terminate().success());
         }
-        for end in ends {
+        for end in &ends {
             let (status, said) = site.sendmail(&["-i", "bob@example.net"], attack(end).as_bytes());
             let expected = if end.contains('\0') { 65 } else { 0 };
             assert_eq!(status, Some(expected), "{end:?}: {said}");

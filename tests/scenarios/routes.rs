@@ -173,7 +173,7 @@ fn mail_for_the_built_in_sink_goes_to_the_sink_of_the_next_run() {
     let server = serve(&spool, &[], &[]);
     wait_until_empty(&server);
     assert_eq!(stranger.try_message(), None);
-    server.logs(" delivered ");
+    server.wait_for_log(" delivered ");
 }
 
 #[test]

@@ -288,8 +288,8 @@ fn keys_change_at_a_reload_and_a_bad_one_changes_nothing() {
     signed_by("r1");
     place.configure(&place.key("absent", ""));
     signal(server.pid(), "HUP");
-    server.logs("the configuration was not changed: ");
-    server.logs("dkim.key.file");
+    server.wait_for_log("the configuration was not changed: ");
+    server.wait_for_log("dkim.key.file");
     signed_by("r1");
     place.configure(&(place.key("r1", "until = \"2020-01-01\"") + &place.key("r2", "from = \"2020-01-01\"")));
     signal(server.pid(), "HUP");

@@ -114,7 +114,7 @@ impl Running {
     ///
     /// # Panics
     /// When they do not come.
-    pub fn logs(&self, words: &str) {
+    pub fn wait_for_log(&self, words: &str) {
         until(&format!("{words:?} in the log"), || {
             self.log().contains(words).then_some(())
         });

@@ -4,6 +4,20 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// Sequences that some servers take for the end of a message, and others do not (SMTP smuggling).
+pub const FALSE_ENDS: [&str; 8] = [
+    "\n.\n",
+    "\n.\r\n",
+    "\r.\r",
+    "\r.\r\n",
+    "\r\n.\n",
+    "\r\n.\r",
+    "\n\r.\r\n",
+    "\r\r\n.\r\n",
+];
+/// One of them with a NUL, which no message may contain.
+pub const FALSE_END_WITH_NUL: &str = "\r\n\0.\r\n";
+
 /// One connection.
 #[derive(Debug)]
 pub struct RawClient {

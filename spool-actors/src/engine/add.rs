@@ -88,7 +88,7 @@ impl<W: World> Engine<W> {
             LookUp::New => {}
         }
         let new = self.add(submission, Some(key.clone()), generation, unknown)?;
-        self.keys.expect(&key);
+        self.keys.expect_answer(&key);
         Ok(new)
     }
 

@@ -186,7 +186,7 @@ impl<W: World> Keys<W> {
     }
 
     /// The first add under a key was handed to the writer.
-    pub(super) fn expect(&mut self, key: &AddKey) {
+    pub(super) fn expect_answer(&mut self, key: &AddKey) {
         let state = State::Expected(Vec::new());
         let fingerprint = key.fingerprint;
         self.known

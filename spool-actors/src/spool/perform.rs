@@ -7,8 +7,8 @@ use crate::delivery::messages::AttemptEnded;
 use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, Told, Wanted};
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
+use crate::throttle::Permit;
 use crate::throttle::messages::{Said, Tell};
-use crate::throttle::{Output, Permit};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
@@ -213,24 +213,11 @@ impl Handler<Said> for SpoolActor {
 
     fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
         for (output, permit) in said {
-            let input = match output {
-                Output::Granted { destination, .. } => match permit {
-                    Some(permit) if permit.epoch() == self.epoch => Input::Granted(destination, permit),
-                    // Granted before the maximum was set, on its way since: a session that starts now counts against the new one.
-                    Some(_) | None => Input::Lapsed(destination),
-                },
-                Output::Path(destination, path) => Input::Path(destination, path),
-                Output::Outlook(path, outlook) => Input::Outlook(path, outlook),
-                Output::Unanswered(path, reason) => Input::Unanswered(path, reason),
-                Output::Left(destination) => Input::Left(destination),
-                Output::Forgotten(path) => Input::Forgotten(path),
-                Output::Contended(contended) => Input::Contended(contended),
-                Output::Opens(at) => Input::Opens(at),
-                Output::Keep(learned) => Input::Keep(learned),
-                // The throttle asks the agent itself.
-                Output::LookUp(..) => continue,
-            };
-            self.feed(input, ctx);
+            // A permit that was granted before the maximum was set does not count against the new one: it starts nothing.
+            let permit = permit.filter(|permit| permit.epoch() == self.epoch);
+            if let Some(input) = output.into_input(permit) {
+                self.feed(input, ctx);
+            }
         }
     }
 }

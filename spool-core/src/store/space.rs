@@ -1,5 +1,5 @@
-//! What is known about the room on the disk, from the last look at it: who asks whether mail would be accepted must not wait for the disk.
-//! It looks at nothing itself.
+//! What the last look at the disk showed of the free space. Whether mail would be accepted is answered from this, because the answer must
+//! not wait for the disk. It reads nothing itself.
 
 use super::error::StoreError;
 use std::time::{Duration, Instant};

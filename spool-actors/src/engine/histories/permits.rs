@@ -28,36 +28,25 @@ impl Life {
                 return;
             }
             for output in outputs {
-                let input = match output {
-                    Output::Granted {
-                        destination,
-                        permit,
-                        epoch,
-                        ..
-                    } => {
-                        self.permits.insert(permit, (destination, epoch));
-                        Input::Granted(destination, permit)
+                let mut granted = None;
+                if let Output::Granted {
+                    destination,
+                    permit,
+                    epoch,
+                    ..
+                } = &output
+                {
+                    self.permits.insert(*permit, (*destination, *epoch));
+                    granted = Some(*permit);
+                } else if let Output::LookUp(destination, hops) = &output {
+                    self.lookups.push((*destination, Arc::clone(hops)));
+                    if !self.slow_lookups {
+                        self.look_up(0);
                     }
-                    Output::LookUp(destination, hops) => {
-                        self.lookups.push((destination, hops));
-                        if !self.slow_lookups {
-                            self.look_up(0);
-                        }
-                        continue;
-                    }
-                    Output::Path(destination, path) => Input::Path(destination, path),
-                    Output::Outlook(path, outlook) => Input::Outlook(path, outlook),
-                    Output::Unanswered(path, reason) => Input::Unanswered(path, reason),
-                    Output::Left(destination) => Input::Left(destination),
-                    Output::Forgotten(path) => Input::Forgotten(path),
-                    Output::Contended(contended) => Input::Contended(contended),
-                    Output::Opens(at) => {
-                        self.opens = at;
-                        Input::Opens(at)
-                    }
-                    Output::Keep(learned) => Input::Keep(learned),
-                };
-                self.inputs.push_back(input);
+                } else if let Output::Opens(at) = &output {
+                    self.opens = *at;
+                }
+                self.inputs.extend(output.into_input(granted));
             }
         }
     }

@@ -49,13 +49,13 @@ fn remembered(name: &str, number: u128, second: i64) -> RememberedKey {
 fn a_key_is_known_within_its_window_and_free_after_it_or_after_a_failure() {
     let mut keys = keys();
     assert_eq!(keys.look_up(&key("a"), at(0)), Ok(LookUp::New));
-    keys.expect(&key("a"));
+    keys.expect_answer(&key("a"));
     assert_eq!(keys.look_up(&key("a"), at(0)), Ok(LookUp::Expected));
     keys.wait(&key("a"), 2);
     let killed = Err(AddError::Killed);
     assert_eq!(keys.answered(&key("a"), &killed, at(0)), [(2, killed)]);
     assert_eq!(keys.look_up(&key("a"), at(0)), Ok(LookUp::New));
-    keys.expect(&key("a"));
+    keys.expect_answer(&key("a"));
     keys.wait(&key("a"), 3);
     assert_eq!(keys.answered(&key("a"), &Ok(id(7)), at(1)), [(3, Ok(id(7)))]);
     assert_eq!(keys.look_up(&key("a"), at(61)), Ok(LookUp::Known(id(7))));
@@ -66,7 +66,7 @@ fn a_key_is_known_within_its_window_and_free_after_it_or_after_a_failure() {
 #[test]
 fn the_callers_that_wait_for_one_key_are_bounded() {
     let mut keys = keys();
-    keys.expect(&key("a"));
+    keys.expect_answer(&key("a"));
     for number in 0..MAX_WAITING {
         assert_eq!(keys.look_up(&key("a"), at(0)), Ok(LookUp::Expected));
         keys.wait(&key("a"), u64::try_from(number).unwrap());
@@ -80,7 +80,7 @@ fn the_oldest_key_is_forgotten_when_there_are_too_many() {
     for number in 0..3 * MAX {
         let name = key(&number.to_string());
         assert_eq!(keys.look_up(&name, at(0)), Ok(LookUp::New), "{number}");
-        keys.expect(&name);
+        keys.expect_answer(&name);
         keys.answered(&name, &Ok(id(number as u128)), at(0));
         assert!(keys.known.len() <= MAX && keys.ages.len() <= MAX);
     }
@@ -149,7 +149,7 @@ fn a_key_is_remembered_for_the_same_time_after_the_wall_clock_was_set() {
 fn a_key_with_other_mail_is_refused_with_the_first_ids() {
     let mut keys = keys();
     let reused = Err(AddError::KeyReused { ids: id(7) });
-    keys.expect(&of("a", "one"));
+    keys.expect_answer(&of("a", "one"));
     keys.wait(&of("a", "one"), 1);
     keys.wait(&of("a", "two"), 2);
     let answers = keys.answered(&of("a", "one"), &Ok(id(7)), at(0));

@@ -1,6 +1,6 @@
 //! What [`Limits`](super::Limits) asks Throttle to do.
 
-use crate::engine::{DestinationId, Outlook, PathId, PermitId};
+use crate::engine::{DestinationId, Input, Outlook, PathId, PermitId, World};
 use spool_core::{LearnedDestination, NextHop, Timestamp};
 use std::sync::Arc;
 
@@ -32,4 +32,25 @@ pub(crate) enum Output {
     Opens(Option<Timestamp>),
     /// Keep what was learned on disk.
     Keep(Vec<LearnedDestination>),
+}
+
+impl Output {
+    /// What the engine learns of it; `permit`: that of a [`Output::Granted`]. `None`: it is not for the engine.
+    pub(crate) fn into_input<W: World>(self, permit: Option<W::Permit>) -> Option<Input<W>> {
+        Some(match self {
+            Self::Granted { destination, .. } => match permit {
+                Some(permit) => Input::Granted(destination, permit),
+                None => Input::Lapsed(destination),
+            },
+            Self::LookUp(..) => return None,
+            Self::Path(destination, path) => Input::Path(destination, path),
+            Self::Outlook(path, outlook) => Input::Outlook(path, outlook),
+            Self::Unanswered(path, reason) => Input::Unanswered(path, reason),
+            Self::Left(destination) => Input::Left(destination),
+            Self::Forgotten(path) => Input::Forgotten(path),
+            Self::Contended(contended) => Input::Contended(contended),
+            Self::Opens(at) => Input::Opens(at),
+            Self::Keep(learned) => Input::Keep(learned),
+        })
+    }
 }
