@@ -5,6 +5,7 @@
 #   TLS=1           STARTTLS on both sides, with a certificate made for the run: load -> serve checked, serve -> sink required
 #   DKIM=rsa, DKIM=both, DKIM=other   signs with a key of RSA-2048, with one of Ed25519 too; has a key of RSA for another domain
 #   RELAY=postfix   the relay is the Postfix that is installed, with a configuration and a queue of its own (needs root)
+#   TRANSFER=in-turn|pipelined|chunked   how load sends; with chunked the sink takes BDAT as well
 #   SYNCS=0         does not count syncs, which costs about a tenth of the rate
 #   SPOOL=FILE      the relay is this program, built before
 #   TOOLS=FILE      load and sink are those of this program, so that they are the same for relays of several builds
@@ -34,15 +35,19 @@ started() { until grep -qs ready "$1"; do sleep 0.05; done; }
 field() { grep -o "$2=[^ ]*" "$1" | cut -d= -f2; }
 
 sink_options=(--listen 127.0.0.1:0 --ledger "$dir/sink.jsonl" --quiet) load_options=()
+if [ -n "${TRANSFER:-}" ]; then load_options+=(--transfer "$TRANSFER"); fi
+if [ "${TRANSFER:-}" = chunked ]; then echo 'ehlo offer CHUNKING' >>"$dir/script"; fi
 if [ -n "$tls" ]; then
     printf '%s\n' '[req]' 'prompt = no' 'distinguished_name = dn' 'x509_extensions = ext' '[dn]' 'CN = relay-bench' \
         '[ext]' 'subjectAltName = IP:127.0.0.1' 'basicConstraints = critical, CA:FALSE' >"$dir/openssl.cnf"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 2 -config "$dir/openssl.cnf" \
         -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
-    echo 'mail tls=no reply 530 5.7.0 TLS first' >"$dir/script"
-    sink_options+=(--tls starttls --certificate "$dir/cert.pem" --key "$dir/key.pem" --script "$dir/script")
+    echo 'mail tls=no reply 530 5.7.0 TLS first' >>"$dir/script"
+    sink_options+=(--tls starttls --certificate "$dir/cert.pem" --key "$dir/key.pem")
     load_options+=(--tls starttls --tls-ca "$dir/cert.pem")
 fi
+if [ "${TRANSFER:-}" = in-turn ]; then echo 'ehlo hide PIPELINING' >>"$dir/script"; fi
+if [ -e "$dir/script" ]; then sink_options+=(--script "$dir/script"); fi
 "$tools" sink "${sink_options[@]}" >"$dir/sink" 2>"$dir/sink.log" & sink=$!
 started "$dir/sink"
 hop=$(field "$dir/sink" smtp)

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use spool_smtp::client::TrustRoots;
-use spool_smtp::load::{LoadPlan, LoadProgress, LoadReport, LoadTls, Verification, run, verify};
+use spool_smtp::load::{LoadPlan, LoadProgress, LoadReport, LoadTls, Transfer, Verification, run, verify};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,9 @@ pub(super) struct Load {
     /// Compare with the ledger of a sink
     #[arg(long, value_name = "SINK_LEDGER", requires = "ledger")]
     verify: Option<PathBuf>,
+    /// How messages are sent: each command in turn, pipelined if offered, or all in one write with BDAT
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = How::Pipelined)]
+    transfer: How,
     /// TLS: by STARTTLS, or before the greeting
     #[arg(long, value_name = "WHEN")]
     tls: Option<When>,
@@ -71,6 +74,14 @@ pub(super) struct Load {
     /// Output format
     #[arg(long, value_parser = ["text", "json"], default_value = "text")]
     format: String,
+}
+
+/// See [`Transfer`].
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum How {
+    InTurn,
+    Pipelined,
+    Chunked,
 }
 
 impl Load {
@@ -112,6 +123,11 @@ impl Load {
         plan.rate = self.rate;
         plan.domains = self.domains;
         plan.ledger.clone_from(&self.ledger);
+        plan.transfer = match self.transfer {
+            How::InTurn => Transfer::InTurn,
+            How::Pipelined => Transfer::Pipelined,
+            How::Chunked => Transfer::Chunked,
+        };
         plan.tls = self.tls()?;
         Ok(plan)
     }

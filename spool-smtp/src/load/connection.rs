@@ -1,5 +1,6 @@
-//! One connection of the load generator: raw SMTP, pipelined when offered, in plaintext or under TLS.
+//! One connection of the load generator: raw SMTP, in the [`Transfer`] of the plan, in plaintext or under TLS.
 
+use super::Transfer;
 use super::stream::LoadStream;
 use super::template::Template;
 use super::tls::Connector;
@@ -31,6 +32,7 @@ pub(super) enum SendOutcome {
 struct LoadReply {
     code: u16,
     pipelining: bool,
+    chunking: bool,
     starttls: bool,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Connection {
     input: Vec<u8>,
     taken: usize,
     out: Vec<u8>,
-    pipelining: bool,
+    transfer: Transfer,
     tls: Option<TlsFacts>,
 }
 
@@ -49,7 +51,11 @@ impl Connection {
     ///
     /// # Errors
     /// Of kind `InvalidData` or `InvalidInput` when no attempt can succeed; otherwise another attempt may.
-    pub(super) async fn open(to: SocketAddr, connector: Option<&Connector>) -> io::Result<Self> {
+    pub(super) async fn open(
+        to: SocketAddr,
+        connector: Option<&Connector>,
+        transfer: Transfer,
+    ) -> io::Result<Self> {
         let tcp = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
         tcp.set_nodelay(true)?;
         let mut open = Self {
@@ -57,7 +63,7 @@ impl Connection {
             input: Vec::with_capacity(4096),
             taken: 0,
             out: Vec::with_capacity(4096),
-            pipelining: false,
+            transfer,
             tls: None,
         };
         let mode = connector.map(|connector| connector.mode);
@@ -65,31 +71,34 @@ impl Connection {
             open.tls = Some(open.stream.upgrade(connector, TIMEOUT).await?);
         }
         open.expect(220, "the greeting").await?;
-        let offered = open.hello().await?;
+        let mut offered = open.hello().await?;
         if let (Some(connector), Some(TlsMode::StartTls)) = (connector, mode) {
             if !offered.starttls {
-                let why = "the server does not offer STARTTLS";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                return Err(never("the server does not offer STARTTLS"));
             }
             open.start_tls(connector).await?;
-            open.hello().await?;
+            offered = open.hello().await?;
+        }
+        match transfer {
+            Transfer::Chunked if !(offered.chunking && offered.pipelining) => {
+                return Err(never("the server does not offer CHUNKING and PIPELINING"));
+            }
+            Transfer::Pipelined if !offered.pipelining => open.transfer = Transfer::InTurn,
+            Transfer::Pipelined | Transfer::InTurn | Transfer::Chunked => {}
         }
         Ok(open)
     }
 
     async fn hello(&mut self) -> io::Result<LoadReply> {
         self.stream.write(b"EHLO load.sender.example\r\n").await?;
-        let reply = self.expect(250, "EHLO").await?;
-        self.pipelining = reply.pipelining;
-        Ok(reply)
+        self.expect(250, "EHLO").await
     }
 
     async fn start_tls(&mut self, connector: &Connector) -> io::Result<()> {
         self.stream.write(b"STARTTLS\r\n").await?;
         self.expect(220, "STARTTLS").await?;
         if self.input.len() > self.taken {
-            let why = "the server spoke in plaintext after its reply to STARTTLS";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            return Err(never("the server spoke in plaintext after its reply to STARTTLS"));
         }
         self.tls = Some(self.stream.upgrade(connector, TIMEOUT).await?);
         Ok(())
@@ -111,6 +120,15 @@ impl Connection {
 
     /// Sends one message.
     pub(super) async fn send(&mut self, template: &Template, number: u64) -> SendOutcome {
+        if self.transfer == Transfer::Chunked {
+            return match self.chunk(template, number).await {
+                Ok((refusal, code)) => refusal.map_or(SendOutcome::Answered(code), SendOutcome::Refused),
+                Err(error) => SendOutcome::Broken {
+                    error: error.to_string(),
+                    begun: true,
+                },
+            };
+        }
         match self.envelope(template, number).await {
             Ok(None) => {}
             Ok(Some(code)) => return SendOutcome::Refused(code),
@@ -137,16 +155,29 @@ impl Connection {
         }
     }
 
+    /// MAIL, RCPT and BDAT with the message in one write (RFC 3030); the first refusal of MAIL or RCPT, and the reply to BDAT.
+    async fn chunk(&mut self, template: &Template, number: u64) -> io::Result<(Option<u16>, u16)> {
+        self.out.clear();
+        template.chunk(number, &mut self.out);
+        self.stream.write(&self.out).await?;
+        let mut refusal = None;
+        for _ in 1..template.replies {
+            refusal = refusal.or(Some(self.reply().await?.code).filter(|code| *code >= 400));
+        }
+        Ok((refusal, self.reply().await?.code))
+    }
+
     /// MAIL, RCPT, DATA; the first reply that is a refusal.
     async fn envelope(&mut self, template: &Template, number: u64) -> io::Result<Option<u16>> {
         let commands = template.envelope(number);
         let mut rest = commands;
-        if self.pipelining {
+        let pipelined = self.transfer == Transfer::Pipelined;
+        if pipelined {
             self.stream.write(commands).await?;
         }
         let mut refusal = None;
         for _ in 0..template.replies {
-            if !self.pipelining {
+            if !pipelined {
                 let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
                 let (line, after) = rest.split_at(end);
                 self.stream.write(line).await?;
@@ -170,6 +201,7 @@ impl Connection {
                 let line = unread.get(..end).unwrap_or_default();
                 let word = line.get(4..).unwrap_or_default().trim_ascii_end();
                 reply.pipelining |= word.eq_ignore_ascii_case(b"PIPELINING");
+                reply.chunking |= word.eq_ignore_ascii_case(b"CHUNKING");
                 reply.starttls |= word.eq_ignore_ascii_case(b"STARTTLS");
                 let last = line.get(3) != Some(&b'-');
                 let code = line
@@ -215,4 +247,9 @@ impl Connection {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.reply()).await;
         }
     }
+}
+
+/// An error that another connection meets as well.
+fn never(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -31,6 +31,17 @@ use tokio::time::Instant;
 /// A connection gives up after this many consecutive failures.
 const MAX_FAILURES: u32 = 20;
 
+/// How a connection sends the commands and the content of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// Each command after the reply to the one before, as a client without PIPELINING.
+    InTurn,
+    /// MAIL, RCPT and DATA in one write where the server offers PIPELINING (RFC 2920), otherwise in turn.
+    Pipelined,
+    /// MAIL, RCPT, BDAT and the content in one write (RFC 3030). A server that does not offer PIPELINING and CHUNKING is an error.
+    Chunked,
+}
+
 /// The plan of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -51,6 +62,8 @@ pub struct LoadPlan {
     pub domains: usize,
     /// The file for each message that was answered 250, and each without an answer.
     pub ledger: Option<PathBuf>,
+    /// How messages are sent.
+    pub transfer: Transfer,
     /// TLS; `None`: plaintext.
     pub tls: Option<LoadTls>,
 }
@@ -68,6 +81,7 @@ impl LoadPlan {
             rate: None,
             domains: 1,
             ledger: None,
+            transfer: Transfer::Pipelined,
             tls: None,
         }
     }
@@ -181,7 +195,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(LoadProgress)) -> io::Result<
 impl LoadReport {
     /// A new connection; its handshake is counted.
     async fn open(&mut self, shared: &LoadState) -> io::Result<Connection> {
-        let open = Connection::open(shared.plan.to, shared.connector.as_ref()).await?;
+        let open = Connection::open(shared.plan.to, shared.connector.as_ref(), shared.plan.transfer).await?;
         if let Some(suite) = open.suite() {
             *self.handshakes.entry(suite).or_default() += 1;
         }

@@ -17,6 +17,8 @@ pub(super) struct Template {
 
 /// Digits of a message's number within its tag.
 const DIGITS: usize = 10;
+const DATA: &[u8] = b"DATA\r\n";
+const FINAL_DOT: &[u8] = b".\r\n";
 
 impl Template {
     pub(super) fn new(plan: &LoadPlan, now: Timestamp) -> Self {
@@ -27,7 +29,9 @@ impl Template {
             for recipient in 0..recipients {
                 lines += &format!("RCPT TO:<r{recipient}@d{domain}.example>\r\n");
             }
-            (lines + "DATA\r\n").into_bytes()
+            let mut lines = lines.into_bytes();
+            lines.extend_from_slice(DATA);
+            lines
         };
         let before = format!(
             "From: <load@sender.example>\r\nTo: <r0@d0.example>\r\nSubject: load\r\nDate: {}\r\nMessage-ID: <{run}@sender.example>\r\n{}: {run}-",
@@ -41,7 +45,7 @@ impl Template {
             after.extend(std::iter::repeat_n(b'x', line));
             after.extend_from_slice(b"\r\n");
         }
-        after.extend_from_slice(b".\r\n");
+        after.extend_from_slice(FINAL_DOT);
         Self {
             run,
             envelopes: (0..plan.domains.max(1)).map(envelope).collect(),
@@ -59,6 +63,17 @@ impl Template {
         let domains = u64::try_from(self.envelopes.len().max(1)).unwrap_or(1);
         let domain = usize::try_from(number % domains).unwrap_or(0);
         self.envelopes.get(domain).map_or(&[], Vec::as_slice)
+    }
+
+    /// Writes MAIL, RCPT, BDAT and the content of message `number` into `out`. No line of it begins with a dot, so the content is
+    /// the data without the final one.
+    pub(super) fn chunk(&self, number: u64, out: &mut Vec<u8>) {
+        let envelope = self.envelope(number);
+        out.extend_from_slice(envelope.strip_suffix(DATA).unwrap_or(envelope));
+        let size = self.before.len() + DIGITS + self.after.len() - FINAL_DOT.len();
+        out.extend_from_slice(format!("BDAT {size} LAST\r\n").as_bytes());
+        self.data(number, out);
+        out.truncate(out.len() - FINAL_DOT.len());
     }
 
     /// Writes the data of message `number`, final dot included, into `out`.

@@ -55,6 +55,60 @@ async fn refusals_and_broken_connections_are_counted() {
     assert!(report.unknown >= 1);
 }
 
+#[tokio::test]
+async fn each_transfer_delivers_what_it_sends() {
+    for (transfer, script) in [
+        (Transfer::InTurn, "bdat reply 500 5.5.1 no BDAT here\n"),
+        (Transfer::Pipelined, "bdat reply 500 5.5.1 no BDAT here\n"),
+        (
+            Transfer::Chunked,
+            "ehlo offer CHUNKING\ndata reply 500 5.5.1 no DATA here\n",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SinkConfig {
+            script: format!("rcpt to=*@d0.example reply 452 4.2.2 full\n{script}")
+                .parse()
+                .unwrap(),
+            ledger: Some(dir.path().join("sink")),
+            ..SinkConfig::default()
+        };
+        let (address, _stop) = sink(config).await;
+        let mut plan = LoadPlan::new(address);
+        (plan.messages, plan.connections, plan.domains) = (40, 2, 2);
+        plan.transfer = transfer;
+        plan.ledger = Some(dir.path().join("load"));
+        let report = run(plan, |_| {}).await.unwrap();
+        assert_eq!(
+            (report.accepted, report.unknown),
+            (20, 0),
+            "{transfer:?}: {report:?}"
+        );
+        assert_eq!(report.refused.get(&452), Some(&20), "{transfer:?}: {report:?}");
+        let found = verify(&dir.path().join("load"), &dir.path().join("sink")).unwrap();
+        assert_eq!(
+            (found.arrived, found.lost, found.duplicated),
+            (20, 0, 0),
+            "{transfer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_chunking_is_named_as_the_reason() {
+    let (address, _stop) = sink(SinkConfig::default()).await;
+    let mut plan = LoadPlan::new(address);
+    (plan.messages, plan.connections) = (4, 1);
+    plan.transfer = Transfer::Chunked;
+    let report = run(plan, |_| {}).await.unwrap();
+    let errors: Vec<_> = report.errors.keys().collect();
+    assert!(
+        matches!(errors[..], [text] if text.contains("does not offer CHUNKING")),
+        "{errors:?}"
+    );
+    assert_eq!((report.accepted, report.unknown), (0, 0));
+}
+
 fn certified(mode: TlsMode) -> (SinkConfig, TrustRoots) {
     let tls = SinkTls::generated(mode, &["127.0.0.1".to_owned()]).unwrap();
     let roots = TrustRoots::from_pem(tls.authority().as_bytes()).unwrap();
