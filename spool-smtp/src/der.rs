@@ -31,3 +31,12 @@ pub(crate) fn certificate_fields(certificate: &[u8]) -> Option<&[u8]> {
     let fields = element(fields, VERSION).map_or(fields, |(_, rest)| rest);
     Some(element(fields, INTEGER)?.1)
 }
+
+/// How many bits the modulus of an RSAPublicKey has (RFC 8017 appendix A.1.1).
+pub(crate) fn rsa_bits(rsa: &[u8]) -> Option<usize> {
+    let (inside, _) = element(rsa, SEQUENCE)?;
+    let (modulus, _) = element(inside, INTEGER)?;
+    let first = modulus.iter().position(|byte| *byte != 0)?;
+    let leading = modulus.get(first)?.leading_zeros();
+    Some((modulus.len() - first) * 8 - usize::try_from(leading).ok()?)
+}

@@ -2,7 +2,7 @@
 //!
 //! A body is hashed without a copy of the parts that are canonical already.
 
-use crate::submission::Field;
+use crate::submission::{Field, Fields};
 use memchr::{memchr, memchr2_iter};
 use ring::digest::{Context, SHA256};
 
@@ -15,10 +15,35 @@ pub(super) enum Canon {
     Relaxed,
 }
 
+/// The data that a signature covers (sections 3.7 and 5.4.2): for each of `names` the last of `fields` that no name before has taken, then
+/// `own`, the field of the signature with an empty `b=`, without a line end.
+pub(super) fn signed_data<'n, 'm>(
+    names: impl Iterator<Item = &'n str>,
+    fields: impl Iterator<Item = Field<'m>>,
+    own: &[u8],
+    canon: Canon,
+) -> Vec<u8> {
+    let mut fields: Vec<Option<Field<'m>>> = fields.map(Some).collect();
+    let size: usize = fields.iter().flatten().map(|field| field.raw.len()).sum();
+    let mut data = Vec::with_capacity(size + own.len());
+    for name in names {
+        let last = fields
+            .iter_mut()
+            .rev()
+            .find(|field| field.is_some_and(|field| field.is(name)));
+        if let Some(field) = last.and_then(Option::take) {
+            header(&field, canon, &mut data);
+        }
+    }
+    Fields::of(own).for_each(|own| header(&own, canon, &mut data));
+    data.truncate(data.len().saturating_sub(2));
+    data
+}
+
 /// Appends `field` in its canonical form, with CRLF at its end.
-pub(super) fn header(field: &Field<'_>, canon: Canon, out: &mut Vec<u8>) {
+fn header(field: &Field<'_>, canon: Canon, out: &mut Vec<u8>) {
     if canon == Canon::Simple {
-        out.extend_from_slice(field.raw.trim_ascii_end_of_line());
+        out.extend_from_slice(without_end(field.raw));
         out.extend_from_slice(b"\r\n");
         return;
     }
@@ -48,16 +73,10 @@ pub(super) fn header(field: &Field<'_>, canon: Canon, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Removes one line end.
-trait EndOfLine {
-    fn trim_ascii_end_of_line(&self) -> &Self;
-}
-
-impl EndOfLine for [u8] {
-    fn trim_ascii_end_of_line(&self) -> &Self {
-        let line = self.strip_suffix(b"\n").unwrap_or(self);
-        line.strip_suffix(b"\r").unwrap_or(line)
-    }
+/// The line without its line end.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The result for a body.
@@ -85,7 +104,7 @@ pub(super) fn body(body: &[u8], canon: Canon, limit: Option<u64>) -> BodyHash {
         let end = memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
         let (line, next) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         rest = next;
-        let text = line.trim_ascii_end_of_line();
+        let text = without_end(line);
         longest_line = longest_line.max(text.len());
         let last = match canon {
             Canon::Simple => text.len(),
@@ -115,7 +134,7 @@ pub(super) fn body(body: &[u8], canon: Canon, limit: Option<u64>) -> BodyHash {
     BodyHash {
         length: sink.length,
         longest_line,
-        hash: sink.finish(),
+        hash: sink.context.finish().as_ref().try_into().unwrap_or_default(),
     }
 }
 
@@ -159,20 +178,11 @@ impl BodyDigest {
         let taken = usize::try_from(taken).unwrap_or(usize::MAX);
         self.context.update(bytes.get(..taken).unwrap_or(bytes));
     }
-
-    fn finish(self) -> [u8; 32] {
-        let mut hash = [0; 32];
-        for (to, from) in hash.iter_mut().zip(self.context.finish().as_ref()) {
-            *to = *from;
-        }
-        hash
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::submission::Fields;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;

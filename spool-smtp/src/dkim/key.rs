@@ -1,13 +1,15 @@
 //! A private key that signs, from a PEM file.
 
-use super::rsa_key;
+use crate::der::rsa_bits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::rsa::KeyPair as RsaKeyPair;
 use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256};
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::alg_id::RSA_ENCRYPTION;
 use rustls::pki_types::pem::{self, PemObject};
+use rustls::sign::public_key_to_spki;
 use std::fmt;
 use thiserror::Error;
 
@@ -24,15 +26,6 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The value of the tag `a=` of a signature.
-    #[must_use]
-    pub const fn tag(self) -> &'static str {
-        match self {
-            Self::Rsa => "rsa-sha256",
-            Self::Ed25519 => "ed25519-sha256",
-        }
-    }
-
     /// The value of the tag `k=` of a key record.
     #[must_use]
     pub const fn key_type(self) -> &'static str {
@@ -43,9 +36,13 @@ impl Algorithm {
     }
 }
 
+/// The value of the tag `a=` of a signature.
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.tag())
+        f.write_str(match self {
+            Self::Rsa => "rsa-sha256",
+            Self::Ed25519 => "ed25519-sha256",
+        })
     }
 }
 
@@ -131,7 +128,7 @@ impl SigningKey {
     #[must_use]
     pub fn public_key(&self) -> Vec<u8> {
         match &self.0 {
-            Pair::Rsa(pair) => rsa_key::spki_of_rsa(pair.public().as_ref()),
+            Pair::Rsa(pair) => public_key_to_spki(&RSA_ENCRYPTION, pair.public()).to_vec(),
             Pair::Ed25519(pair) => pair.public_key().as_ref().to_vec(),
         }
     }
@@ -170,7 +167,7 @@ fn rsa(pair: Result<RsaKeyPair, ring::error::KeyRejected>) -> Result<SigningKey,
         "WrongAlgorithm" => KeyError::OtherAlgorithm,
         other => KeyError::Unusable(other.to_owned()),
     })?;
-    match rsa_key::rsa_bits(pair.public().as_ref()) {
+    match rsa_bits(pair.public().as_ref()) {
         Some(RSA_BITS..) => Ok(SigningKey(Pair::Rsa(Box::new(pair)))),
         Some(_) | None => Err(KeyError::TooShort),
     }

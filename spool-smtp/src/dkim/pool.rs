@@ -31,7 +31,7 @@ struct SigningState {
     threads: Arc<Semaphore>,
     /// One permit for each message that is being signed or waits.
     places: Arc<Semaphore>,
-    counts: Counts,
+    counts: SigningCounts<AtomicU64>,
 }
 
 impl Signing {
@@ -49,7 +49,7 @@ impl Signing {
             clock,
             threads: Arc::new(Semaphore::new(threads.max(1))),
             places: Arc::new(Semaphore::new(MAX_WAITING)),
-            counts: Counts::default(),
+            counts: SigningCounts::default(),
         }))
     }
 
@@ -165,51 +165,37 @@ impl fmt::Debug for Signing {
     }
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    signed: AtomicU64,
-    long_line: AtomicU64,
-    eight_bit: AtomicU64,
-    no_key: AtomicU64,
-    no_author: AtomicU64,
-    several_authors: AtomicU64,
-    malformed: AtomicU64,
-    too_large: AtomicU64,
-    failed: AtomicU64,
-    busy: AtomicU64,
-}
-
 /// How many messages were signed, and how many not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SigningCounts {
+pub struct SigningCounts<C = u64> {
     /// Signed.
-    pub signed: u64,
+    pub signed: C,
     /// Of them, with a line longer than 998 bytes.
-    pub fragile_long_line: u64,
+    pub fragile_long_line: C,
     /// Of them, not all ASCII.
-    pub fragile_eight_bit: u64,
+    pub fragile_eight_bit: C,
     /// Not signed: no key for the domain of the author.
-    pub no_key: u64,
+    pub no_key: C,
     /// Not signed: no author, or one that cannot be read.
-    pub no_author: u64,
+    pub no_author: C,
     /// Not signed: several authors.
-    pub several_authors: u64,
+    pub several_authors: C,
     /// Not signed: a line of the header section is no header field.
-    pub malformed: u64,
+    pub malformed: C,
     /// Not signed: header fields too many or too long.
-    pub too_large: u64,
+    pub too_large: C,
     /// Signing failed.
-    pub failed: u64,
+    pub failed: C,
     /// Refused because too many waited, or for too long.
-    pub busy: u64,
+    pub busy: C,
 }
 
-impl Counts {
+impl SigningCounts<AtomicU64> {
     fn signed(&self, fragility: Fragility) {
         self.signed.fetch_add(1, Ordering::Relaxed);
-        self.long_line
+        self.fragile_long_line
             .fetch_add(fragility.long_line.into(), Ordering::Relaxed);
-        self.eight_bit
+        self.fragile_eight_bit
             .fetch_add(fragility.eight_bit.into(), Ordering::Relaxed);
     }
 
@@ -228,8 +214,8 @@ impl Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         SigningCounts {
             signed: of(&self.signed),
-            fragile_long_line: of(&self.long_line),
-            fragile_eight_bit: of(&self.eight_bit),
+            fragile_long_line: of(&self.fragile_long_line),
+            fragile_eight_bit: of(&self.fragile_eight_bit),
             no_key: of(&self.no_key),
             no_author: of(&self.no_author),
             several_authors: of(&self.several_authors),

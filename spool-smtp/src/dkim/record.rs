@@ -17,11 +17,9 @@ pub(super) fn record_name(domain: &str, selector: &str) -> String {
 #[must_use]
 pub fn zone_line(domain: &str, selector: &str, key: &SigningKey) -> String {
     let text = key.record();
-    let bytes: Vec<char> = text.chars().collect();
-    let strings: Vec<String> = bytes
-        .chunks(MAX_STRING)
-        .map(|string| format!("\"{}\"", string.iter().collect::<String>()))
-        .collect();
+    let strings = text.as_bytes().chunks(MAX_STRING);
+    let strings = strings.map(|string| format!("\"{}\"", String::from_utf8_lossy(string)));
+    let strings: Vec<String> = strings.collect();
     format!(
         "{}. IN TXT ( {} )",
         record_name(domain, selector),

@@ -112,18 +112,17 @@ fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> S
 }
 
 /// The part of the header section that a signature covers.
-struct Header<'r> {
-    /// For `h=`.
-    names: Vec<(&'r str, usize)>,
-    /// The canonical fields, in the order of the names.
-    canonical: Vec<u8>,
+struct Header<'r, 'm> {
+    /// For `h=`: each name as often as it is signed.
+    names: Vec<&'r str>,
+    /// The fields with these names, from the top.
+    fields: Vec<Field<'m>>,
     long_line: bool,
 }
 
-impl<'r> Header<'r> {
-    fn of(rules: &'r Rules, message: &[u8]) -> Result<Self, Skipped> {
-        // From the bottom (RFC 6376 section 5.4.2).
-        let mut present: Vec<Field<'_>> = Vec::new();
+impl<'r, 'm> Header<'r, 'm> {
+    fn of(rules: &'r Rules, message: &'m [u8]) -> Result<Self, Skipped> {
+        let mut fields: Vec<Field<'m>> = Vec::new();
         let wanted = rules.signed_names(|_| 1);
         let (mut size, mut long_line) = (0, false);
         for field in Fields::of(message) {
@@ -131,27 +130,24 @@ impl<'r> Header<'r> {
                 return Err(Skipped::Malformed);
             }
             if wanted.iter().any(|(name, _)| field.is(name)) {
-                present.push(field);
+                fields.push(field);
                 size += field.raw.len();
                 long_line |= field
                     .raw
                     .split(|byte| *byte == b'\n')
                     .any(|line| line.len() > MAX_LINE + 1);
             }
-            if present.len() > MAX_NAMES || size > MAX_SIGNED {
+            if fields.len() > MAX_NAMES || size > MAX_SIGNED {
                 return Err(Skipped::TooLarge);
             }
         }
-        present.reverse();
-        let names = rules.signed_names(|name| present.iter().filter(|field| field.is(name)).count());
-        let mut canonical = Vec::with_capacity(size);
-        for (name, _) in &names {
-            let fields = present.iter().filter(|field| field.is(name));
-            fields.for_each(|field| canon::header(field, Canon::Relaxed, &mut canonical));
-        }
+        let names = rules.signed_names(|name| fields.iter().filter(|field| field.is(name)).count());
+        let names = names.into_iter();
         Ok(Self {
-            names,
-            canonical,
+            names: names
+                .flat_map(|(name, count)| std::iter::repeat_n(name, count))
+                .collect(),
+            fields,
             long_line,
         })
     }
@@ -160,7 +156,7 @@ impl<'r> Header<'r> {
 fn signature(
     rules: &Rules,
     key: &DomainKey,
-    header: &Header<'_>,
+    header: &Header<'_, '_>,
     body: &BodyHash,
     now: Timestamp,
 ) -> Result<String, String> {
@@ -175,27 +171,17 @@ fn signature(
         let seconds = now.after(span).0.div_euclid(1000);
         field.word(&format!("x={seconds};"));
     }
-    let names = header
-        .names
-        .iter()
-        .flat_map(|(name, count)| std::iter::repeat_n(*name, *count));
-    let mut names = names.peekable();
-    let mut first = true;
-    while let Some(name) = names.next() {
-        let end = if names.peek().is_some() { ':' } else { ';' };
-        match std::mem::take(&mut first) {
-            true => field.word(&format!("h={name}{end}")),
-            false => field.piece(&format!("{name}{end}")),
+    for (nth, name) in header.names.iter().enumerate() {
+        let end = if nth + 1 < header.names.len() { ':' } else { ';' };
+        match nth {
+            0 => field.word(&format!("h={name}{end}")),
+            _ => field.piece(&format!("{name}{end}")),
         }
     }
     field.word(&format!("bh={};", STANDARD.encode(body.hash)));
     field.word("b=");
-    // The signed data ends here, without a line end (RFC 6376 section 3.7).
-    let mut data = header.canonical.clone();
-    for own in Fields::of(field.text.as_bytes()) {
-        canon::header(&own, Canon::Relaxed, &mut data);
-    }
-    data.truncate(data.len().saturating_sub(2));
+    let (names, fields) = (header.names.iter().copied(), header.fields.iter().copied());
+    let data = canon::signed_data(names, fields, field.text.as_bytes(), Canon::Relaxed);
     let signature = STANDARD.encode(key.key.sign(&data)?);
     let mut rest = signature.as_str();
     while !rest.is_empty() {

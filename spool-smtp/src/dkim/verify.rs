@@ -3,9 +3,9 @@
 use super::canon::{self, Canon};
 use super::key::Algorithm;
 use super::record::{KeyRecord, record_name};
-use super::rsa_key;
 use super::tags::{Tags, base64};
 use crate::client::{LookupError, Resolve};
+use crate::der::rsa_bits;
 use crate::submission::{Field, Fields, body_start};
 use ring::signature::{
     ED25519, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, UnparsedPublicKey, VerificationAlgorithm,
@@ -74,13 +74,10 @@ pub async fn verify(message: &[u8], dns: &dyn Resolve, now: Timestamp) -> Vec<Si
                 .unwrap_or_default()
                 .to_owned()
         };
-        let result = match tags.as_ref().map(|tags| Signature::read(tags, now)) {
-            None => Err(Invalid::Malformed("it is no list of tags")),
-            Some(Err(why)) => Err(why),
-            Some(Ok(signature)) => match signature.records(dns).await {
-                Ok(records) => signature.check_any(&field, message, &records),
-                Err(why) => Err(why),
-            },
+        let tags = tags.as_ref().ok_or(Invalid::Malformed("it is no list of tags"));
+        let result = match tags.and_then(|tags| Signature::read(tags, now)) {
+            Ok(signature) => signature.verify(&field, message, dns).await,
+            Err(why) => Err(why),
         };
         verdicts.push(SignatureResult {
             domain: tag("d"),
@@ -161,15 +158,12 @@ impl<'t> Signature<'t> {
         })
     }
 
-    async fn records(&self, dns: &dyn Resolve) -> Result<Vec<String>, Invalid> {
-        let name = record_name(&self.domain, self.selector);
-        dns.texts(&name).await.map_err(Invalid::NoKey)
-    }
-
     /// Section 6.1.2: any of several records may be the right one.
-    fn check_any(&self, field: &Field<'_>, message: &[u8], records: &[String]) -> Result<(), Invalid> {
+    async fn verify(&self, field: &Field<'_>, message: &[u8], dns: &dyn Resolve) -> Result<(), Invalid> {
+        let name = record_name(&self.domain, self.selector);
+        let records = dns.texts(&name).await.map_err(Invalid::NoKey)?;
         let mut last = Err(Invalid::Record("there is none"));
-        for text in records {
+        for text in &records {
             last = match KeyRecord::parse(text) {
                 Some(record) => self.check(field, message, &record),
                 None => Err(Invalid::Record("it is no key record")),
@@ -197,13 +191,16 @@ impl<'t> Signature<'t> {
             return Err(Invalid::Body);
         }
         let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
-            Algorithm::Rsa if rsa_key::rsa_bits(&record.key).is_none_or(|bits| bits < 1024) => {
+            Algorithm::Rsa if rsa_bits(&record.key).is_none_or(|bits| bits < 1024) => {
                 return Err(Invalid::Record("the RSA key is shorter than 1024 bits"));
             }
             Algorithm::Rsa => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
             Algorithm::Ed25519 => &ED25519,
         };
-        let mut data = self.signed_header(field, message);
+        let is_signed = |other: &Field<'_>| self.names.iter().any(|name| other.is(name));
+        let fields = Fields::of(message).filter(|other| other.at != field.at && is_signed(other));
+        let (names, own) = (self.names.iter().copied(), without_signature(field.raw));
+        let mut data = canon::signed_data(names, fields, &own, self.header);
         if self.algorithm == Algorithm::Ed25519 {
             data = ring::digest::digest(&ring::digest::SHA256, &data)
                 .as_ref()
@@ -212,30 +209,6 @@ impl<'t> Signature<'t> {
         UnparsedPublicKey::new(algorithm, &record.key)
             .verify(&data, &self.signature)
             .map_err(|_| Invalid::Signature)
-    }
-
-    /// The signed data (sections 3.7 and 5.4.2).
-    fn signed_header(&self, own: &Field<'_>, message: &[u8]) -> Vec<u8> {
-        let mut fields: Vec<Option<Field<'_>>> = Fields::of(message)
-            .filter(|field| field.at != own.at && self.names.iter().any(|name| field.is(name)))
-            .map(Some)
-            .collect();
-        let mut data = Vec::new();
-        for name in &self.names {
-            let last = fields
-                .iter_mut()
-                .rev()
-                .find(|field| field.is_some_and(|field| field.is(name)));
-            if let Some(field) = last.and_then(Option::take) {
-                canon::header(&field, self.header, &mut data);
-            }
-        }
-        let without = without_signature(own.raw);
-        for own in Fields::of(&without) {
-            canon::header(&own, self.header, &mut data);
-        }
-        data.truncate(data.len().saturating_sub(2));
-        data
     }
 }
 
@@ -279,44 +252,22 @@ fn times(tags: &Tags<'_>, now: Timestamp) -> Result<(), Invalid> {
     }
 }
 
-/// The field with an empty value of `b=`; everything else, white space included, is unchanged.
+/// The field with an empty value of `b=`, and without a line end if that is the last tag; everything else, white space included, is
+/// unchanged.
 fn without_signature(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut tags = raw.split(|byte| *byte == b';').peekable();
-    let mut first = true;
-    while let Some(tag) = tags.next() {
-        // The name of the field comes before the first tag.
-        let (before, tag) = match std::mem::take(&mut first) {
-            true => tag.split_at_checked(
-                tag.iter()
-                    .position(|byte| *byte == b':')
-                    .map_or(0, |colon| colon + 1),
-            ),
-            false => tag.split_at_checked(0),
-        }
-        .unwrap_or((&[], tag));
-        out.extend_from_slice(before);
-        let equals = tag.iter().position(|byte| *byte == b'=');
-        match equals.and_then(|equals| tag.split_at_checked(equals + 1)) {
-            Some((name, value)) if is_b(name) => {
-                out.extend_from_slice(name);
-                if tags.peek().is_none() {
-                    // The end of the field is not part of the value.
-                    let end = value.len() - value.trim_ascii_end().len();
-                    out.extend_from_slice(value.get(value.len() - end.min(2)..).unwrap_or_default());
-                }
-            }
-            Some(_) | None => out.extend_from_slice(tag),
-        }
-        if tags.peek().is_some() {
+    let after = |text: &[u8], end: u8| text.iter().position(|byte| *byte == end).map_or(0, |at| at + 1);
+    // The name of the field comes before the first tag.
+    let (name, tags) = raw.split_at_checked(after(raw, b':')).unwrap_or((raw, &[]));
+    let mut out = name.to_vec();
+    for (nth, tag) in tags.split(|byte| *byte == b';').enumerate() {
+        if nth > 0 {
             out.push(b';');
         }
+        let (name, _) = tag.split_at_checked(after(tag, b'=')).unwrap_or((tag, &[]));
+        let is_b = name
+            .strip_suffix(b"=")
+            .is_some_and(|name| name.trim_ascii() == b"b");
+        out.extend_from_slice(if is_b { name } else { tag });
     }
     out
-}
-
-/// Whether `name` is `b`, white space and an equals sign.
-fn is_b(name: &[u8]) -> bool {
-    let name = name.strip_suffix(b"=").unwrap_or(name);
-    name.trim_ascii() == b"b"
 }
