@@ -5,7 +5,7 @@
 //! validated DNAME record, or looked up by itself. Nothing is used without validation.
 
 use super::current::Hickory;
-use super::proof::MAX_ALIASES;
+use super::proof::{MAX_ALIASES, alias_target};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::rdata::CNAME;
@@ -59,12 +59,7 @@ async fn alias(resolver: &Hickory, name: &Name) -> Option<(Record, Name)> {
     let answer = resolver.lookup(name.clone(), RecordType::CNAME).await.ok()?;
     let answers = answer.answers().iter().filter(|record| record.name == *name);
     let mut proved = answers.filter(|record| matches!(record.proof, Proof::Secure | Proof::Insecure));
-    proved.find_map(|record| {
-        let RData::CNAME(CNAME(to)) = &record.data else {
-            return None;
-        };
-        Some((record.clone(), to.clone()))
-    })
+    proved.find_map(|record| Some((record.clone(), alias_target(record)?.clone())))
 }
 
 /// The target of `name` by the one validated DNAME record above it in `answers` (RFC 6672 section 2.2); also `None` if the target would be

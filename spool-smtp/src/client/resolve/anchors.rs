@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// The keys from which DNSSEC validation starts: by default those of the root zone, of 2017 and 2024.
 #[derive(Clone, Default)]
-pub struct TrustAnchors(Arc<dnssec::TrustAnchors>);
+pub struct TrustAnchors(pub(super) Arc<dnssec::TrustAnchors>);
 
 /// Why a text cannot be used as trust anchors.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -39,10 +39,6 @@ impl TrustAnchors {
         let anchors = format!("{text}\n").parse::<dnssec::TrustAnchors>();
         let anchors = anchors.map_err(|error| TrustAnchorsError::Syntax(error.to_string()))?;
         Ok(Self(Arc::new(anchors)))
-    }
-
-    pub(super) fn keys(&self) -> Arc<dnssec::TrustAnchors> {
-        Arc::clone(&self.0)
     }
 }
 

@@ -41,18 +41,8 @@ struct ResolverState {
 }
 
 impl CurrentResolver {
-    /// Fixed servers.
-    pub(super) fn fixed(settings: Settings, limit: Duration) -> Self {
-        Self::new(None, settings, limit)
-    }
-
-    /// The servers in `file`, in the form of resolv.conf(5).
-    pub(super) fn of_file(file: Watched, limit: Duration) -> Self {
-        let (nothing_read, _) = Settings::parse("");
-        Self::new(Some(file), nothing_read, limit)
-    }
-
-    fn new(file: Option<Watched>, settings: Settings, limit: Duration) -> Self {
+    /// The servers in `file`, in the form of resolv.conf(5), once it was read; those of `settings` until then, and without a file.
+    pub(super) fn new(file: Option<Watched>, settings: Settings, limit: Duration) -> Self {
         let state = Mutex::new(ResolverState {
             file,
             settings,
@@ -86,12 +76,12 @@ impl ResolverState {
         match file.look(Instant::now()) {
             None => {}
             // The previous servers remain.
-            Some(Err(error)) => tracing::warn!("{}: {error}", file.path().display()),
+            Some(Err(error)) => tracing::warn!("{}: {error}", file.path.display()),
             Some(Ok(content)) => {
                 let (settings, ignored) = Settings::parse(&String::from_utf8_lossy(&content));
                 if settings != self.settings {
                     let servers = &settings.servers;
-                    tracing::info!(?servers, ?ignored, "name servers of {}", file.path().display());
+                    tracing::info!(?servers, ?ignored, "name servers of {}", file.path.display());
                     (self.settings, self.hickory) = (settings, None);
                 }
             }
@@ -104,17 +94,6 @@ fn build(servers: NameServers, anchors: Option<&TrustAnchors>) -> Result<Hickory
     let all = NameServerConfig::udp(Ipv4Addr::UNSPECIFIED.into());
     let config = ResolverConfig::from_name_servers(vec![all]);
     let mut options = ResolverOpts::default();
-    bound(&mut options);
-    // Validation needs every alias.
-    options.preserve_intermediates = anchors.is_some();
-    let mut builder = Resolver::builder_with_config(config, servers).with_options(options);
-    if let Some(anchors) = anchors {
-        builder = builder.with_trust_anchor(anchors.keys());
-    }
-    builder.build()
-}
-
-fn bound(options: &mut ResolverOpts) {
     options.cache_size = CACHE;
     options.positive_min_ttl = Some(MIN_AGE);
     options.positive_max_ttl = Some(MAX_AGE);
@@ -126,6 +105,13 @@ fn bound(options: &mut ResolverOpts) {
     options.use_hosts_file = ResolveHosts::Never;
     // `NameServers` repeats queries.
     options.attempts = 0;
+    // Validation needs every alias.
+    options.preserve_intermediates = anchors.is_some();
+    let mut builder = Resolver::builder_with_config(config, servers).with_options(options);
+    if let Some(anchors) = anchors {
+        builder = builder.with_trust_anchor(Arc::clone(&anchors.0));
+    }
+    builder.build()
 }
 
 /// The current names and addresses of a hosts file.
@@ -144,7 +130,7 @@ impl HostsFile {
             let mut read = Hosts::default();
             match read.read_hosts_conf(content.as_slice()) {
                 Ok(()) => *hosts = Arc::new(read),
-                Err(error) => tracing::warn!("{}: {error}", file.path().display()),
+                Err(error) => tracing::warn!("{}: {error}", file.path.display()),
             }
         }
         Arc::clone(hosts)
@@ -158,7 +144,7 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_in_number_and_age() {
         let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
-        let source = CurrentResolver::fixed(settings, Duration::from_secs(1));
+        let source = CurrentResolver::new(None, settings, Duration::from_secs(1));
         let hickory = source.hickory(None).unwrap();
         let options = hickory.options();
         let seconds = |age: Option<Duration>| age.unwrap().as_secs();

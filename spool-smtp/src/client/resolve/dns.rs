@@ -14,7 +14,7 @@ use crate::client::dane::Tlsa;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::{Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use spool_core::{BoxFuture, harmless};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -67,11 +67,13 @@ impl DnsResolver {
     #[must_use]
     pub fn from_config(config: &RouteConfig, limit: Duration) -> Self {
         let anchors = config.dane.then(|| config.trust_anchors.clone());
-        let source = match config.dns_servers.as_slice() {
-            [] => CurrentResolver::of_file(Watched::new(config.resolv_conf.clone()), limit.min(LIMIT)),
-            servers => CurrentResolver::fixed(Settings::of(servers.to_vec()), limit.min(LIMIT)),
-        };
-        Self::over(source, anchors)
+        let (mut settings, _) = Settings::parse("");
+        let is_fixed = !config.dns_servers.is_empty();
+        if is_fixed {
+            settings.servers.clone_from(&config.dns_servers);
+        }
+        let file = (!is_fixed).then(|| Watched::new(config.resolv_conf.clone()));
+        Self::over(CurrentResolver::new(file, settings, limit.min(LIMIT)), anchors)
     }
 
     /// A resolver that uses `servers`.
@@ -128,24 +130,6 @@ impl DnsLookups {
         Err(LookupError::Temporary(error))
     }
 
-    /// The records for which `take` returns a value.
-    async fn records<T>(
-        &self,
-        name: Name,
-        kind: RecordType,
-        take: impl Fn(&RData) -> Option<T>,
-    ) -> Result<Answer<T>, LookupError> {
-        let read = |followed: &Followed<'_>| Answer {
-            records: followed.records.iter().filter_map(|data| take(data)).collect(),
-            secure: followed.secure,
-        };
-        let answer = self.ask(name, kind, read).await?;
-        match answer.records.is_empty() {
-            true => Err(LookupError::NoData),
-            false => Ok(answer),
-        }
-    }
-
     async fn family(&self, name: Name, kind: RecordType) -> Result<Addresses, LookupError> {
         let read = |followed: &Followed<'_>| Addresses {
             ips: followed
@@ -191,17 +175,14 @@ impl DnsLookups {
 
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
         let hosts = self.hosts.hosts();
-        let lookups = [RecordType::AAAA, RecordType::A]
-            .into_iter()
-            .filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-        lookups
-            .flat_map(|lookup| lookup.answers().iter().filter_map(address).collect::<Vec<_>>())
-            .collect()
+        let mut known = Vec::new();
+        for kind in [RecordType::AAAA, RecordType::A] {
+            if let Some(found) = hosts.lookup_static_host(&Query::query(name.clone(), kind)) {
+                known.extend(found.answers().iter().filter_map(|record| record.data.ip_addr()));
+            }
+        }
+        known
     }
-}
-
-fn address(record: &Record) -> Option<IpAddr> {
-    record.data.ip_addr()
 }
 
 /// Both families together. A name is secure only if it is secure for both.
@@ -254,54 +235,63 @@ fn absolute(name: &str) -> Result<Name, LookupError> {
 }
 
 fn exchanger(data: &RData) -> Option<Exchanger> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
-    match data {
-        RData::MX(mx) => Some(Exchanger {
-            preference: mx.preference,
-            host: mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase(),
-        }),
-        _ => None,
-    }
+    let RData::MX(mx) = data else { return None };
+    Some(Exchanger {
+        preference: mx.preference,
+        host: mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase(),
+    })
 }
 
 fn text(data: &RData) -> Option<String> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
-    match data {
-        RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
-        _ => None,
-    }
+    let RData::TXT(txt) = data else { return None };
+    String::from_utf8(txt.txt_data.concat()).ok()
 }
 
 fn tlsa(data: &RData) -> Option<Tlsa> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
-    match data {
-        RData::TLSA(tlsa) => Some(Tlsa {
-            usage: tlsa.cert_usage.into(),
-            selector: tlsa.selector.into(),
-            matching: tlsa.matching.into(),
-            data: tlsa.cert_data.clone(),
-        }),
-        _ => None,
+    let RData::TLSA(tlsa) = data else { return None };
+    Some(Tlsa {
+        usage: tlsa.cert_usage.into(),
+        selector: tlsa.selector.into(),
+        matching: tlsa.matching.into(),
+        data: tlsa.cert_data.clone(),
+    })
+}
+
+impl DnsResolver {
+    /// The records for which `take` returns a value.
+    fn records<T: Send + 'static>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        take: fn(&RData) -> Option<T>,
+    ) -> BoxFuture<Result<Answer<T>, LookupError>> {
+        let (inner, name) = (Arc::clone(&self.0), absolute(name));
+        Box::pin(async move {
+            let read = |followed: &Followed<'_>| Answer {
+                records: followed.records.iter().filter_map(|data| take(data)).collect(),
+                secure: followed.secure,
+            };
+            let answer = inner.ask(name?, kind, read).await?;
+            match answer.records.is_empty() {
+                true => Err(LookupError::NoData),
+                false => Ok(answer),
+            }
+        })
     }
 }
 
 impl Resolve for DnsResolver {
     fn exchangers(&self, domain: &str) -> BoxFuture<Result<Answer<Exchanger>, LookupError>> {
-        let (inner, name) = (Arc::clone(&self.0), absolute(domain));
-        Box::pin(async move { inner.records(name?, RecordType::MX, exchanger).await })
+        self.records(domain, RecordType::MX, exchanger)
     }
 
     fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
-        let (inner, name) = (Arc::clone(&self.0), absolute(name));
-        Box::pin(async move {
-            let answer = inner.records(name?, RecordType::TXT, text).await?;
-            Ok(answer.records)
-        })
+        let answer = self.records(name, RecordType::TXT, text);
+        Box::pin(async move { Ok(answer.await?.records) })
     }
 
     fn tlsa(&self, name: &str) -> BoxFuture<Result<Answer<Tlsa>, LookupError>> {
-        let (inner, name) = (Arc::clone(&self.0), absolute(name));
-        Box::pin(async move { inner.records(name?, RecordType::TLSA, tlsa).await })
+        self.records(name, RecordType::TLSA, tlsa)
     }
 
     fn addresses(&self, host: &str) -> BoxFuture<Result<Addresses, LookupError>> {

@@ -2,7 +2,7 @@
 //!
 //! Each query has its own socket and a port that the system chooses, which a forger has to guess too.
 
-use super::verdict::is_about;
+use super::verdict::{NoAnswer, is_about};
 use hickory_resolver::proto::op::{DnsResponse, Message};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,20 +18,11 @@ const DATAGRAM: usize = 4096;
 /// memory.
 const MAX_RECORDS: usize = 128;
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum ExchangeError {
-    /// It did not arrive in time.
-    Silence,
-    /// The query failed, or the answer cannot be used.
-    Error(String),
-}
-
-impl From<io::Error> for ExchangeError {
+impl From<io::Error> for NoAnswer {
     fn from(error: io::Error) -> Self {
         match error.kind() == io::ErrorKind::TimedOut {
             true => Self::Silence,
-            false => Self::Error(error.to_string()),
+            false => Self::Fails(error.to_string()),
         }
     }
 }
@@ -41,7 +32,7 @@ pub(super) async fn over_udp(
     server: SocketAddr,
     question: &Message,
     time: Duration,
-) -> Result<DnsResponse, ExchangeError> {
+) -> Result<DnsResponse, NoAnswer> {
     let bytes = encode(question)?;
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -57,10 +48,10 @@ pub(super) async fn over_udp(
             return answer;
         }
     }
-    Err(ExchangeError::Silence)
+    Err(NoAnswer::Silence)
 }
 
-async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, ExchangeError> {
+async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, NoAnswer> {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let length = socket.recv(&mut datagram).await?;
@@ -81,9 +72,9 @@ pub(super) async fn over_tcp(
     server: SocketAddr,
     question: &Message,
     time: Duration,
-) -> Result<DnsResponse, ExchangeError> {
+) -> Result<DnsResponse, NoAnswer> {
     let bytes = encode(question)?;
-    let length = u16::try_from(bytes.len()).map_err(|error| ExchangeError::Error(error.to_string()))?;
+    let length = u16::try_from(bytes.len()).map_err(|error| NoAnswer::Fails(error.to_string()))?;
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
         stream
@@ -95,26 +86,24 @@ pub(super) async fn over_tcp(
         let answer = decode(answer)?;
         match is_about(question, &answer) {
             true => Ok(answer),
-            false => Err(ExchangeError::Error("an answer to another question".to_owned())),
+            false => Err(NoAnswer::Fails("an answer to another question".to_owned())),
         }
     };
-    timeout(time, exchange)
-        .await
-        .unwrap_or(Err(ExchangeError::Silence))
+    timeout(time, exchange).await.unwrap_or(Err(NoAnswer::Silence))
 }
 
-fn encode(question: &Message) -> Result<Vec<u8>, ExchangeError> {
+fn encode(question: &Message) -> Result<Vec<u8>, NoAnswer> {
     question
         .to_vec()
-        .map_err(|error| ExchangeError::Error(error.to_string()))
+        .map_err(|error| NoAnswer::Fails(error.to_string()))
 }
 
-fn decode(answer: Vec<u8>) -> Result<DnsResponse, ExchangeError> {
+fn decode(answer: Vec<u8>) -> Result<DnsResponse, NoAnswer> {
     let records = records(&answer);
     if records > MAX_RECORDS {
-        return Err(ExchangeError::Error(format!("an answer of {records} records")));
+        return Err(NoAnswer::Fails(format!("an answer of {records} records")));
     }
-    DnsResponse::from_buffer(answer).map_err(|error| ExchangeError::Error(format!("not an answer: {error}")))
+    DnsResponse::from_buffer(answer).map_err(|error| NoAnswer::Fails(format!("not an answer: {error}")))
 }
 
 /// The number of records in the header of an answer, before any of them is parsed.

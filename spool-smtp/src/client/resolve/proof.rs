@@ -4,6 +4,7 @@
 
 use super::LookupError;
 use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 /// The longest chain of aliases.
@@ -52,8 +53,8 @@ pub(super) fn follow<'a>(
         for record in here {
             if record.record_type() == kind {
                 found.push(&record.data);
-            } else if let RData::CNAME(to) = &record.data {
-                alias = Some(&to.0);
+            } else if let Some(to) = alias_target(record) {
+                alias = Some(to);
             } else {
                 continue;
             }
@@ -87,6 +88,14 @@ pub(super) fn endless() -> LookupError {
     LookupError::Temporary("the aliases lead on without an end".to_owned())
 }
 
+/// The target of an alias record.
+pub(super) fn alias_target(record: &Record) -> Option<&Name> {
+    let RData::CNAME(CNAME(to)) = &record.data else {
+        return None;
+    };
+    Some(to)
+}
+
 fn is_secure(record: &Record) -> Result<bool, LookupError> {
     match record.proof {
         Proof::Secure => Ok(true),
@@ -108,7 +117,7 @@ fn text(name: &Name) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_resolver::proto::rr::rdata::{A, CNAME};
+    use hickory_resolver::proto::rr::rdata::A;
 
     fn name(text: &str) -> Name {
         Name::from_ascii(format!("{text}.")).unwrap()

@@ -24,19 +24,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// These servers, with the defaults of resolv.conf(5).
-    pub(super) const fn of(servers: Vec<SocketAddr>) -> Self {
-        Self {
-            servers,
+    /// Parses the text of a file. Returns the entries that were skipped too. Without a server in the file, the one on this host is used.
+    pub(super) fn parse(text: &str) -> (Self, Vec<String>) {
+        let mut settings = Self {
+            servers: Vec::new(),
             timeout: Duration::from_secs(5),
             attempts: 2,
             rotate: false,
-        }
-    }
-
-    /// Parses the text of a file. Returns the entries that were skipped too. Without a server in the file, the one on this host is used.
-    pub(super) fn parse(text: &str) -> (Self, Vec<String>) {
-        let mut settings = Self::of(Vec::new());
+        };
         let mut ignored = Vec::new();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
@@ -121,7 +116,8 @@ mod tests {
         let text = "search a..b\ndomain ..\nnameserver 192.0.2.300\nnameserver\nnameserver fe80::1%no/such\n\
                     options timeout:x attempts:\nsortlist x\nnonsense\nnameserver 192.0.2.1\n";
         let (settings, ignored) = Settings::parse(text);
-        assert_eq!(settings, Settings::of(vec!["192.0.2.1:53".parse().unwrap()]));
+        let (expected, _) = Settings::parse("nameserver 192.0.2.1\n");
+        assert_eq!(settings, expected);
         assert_eq!(ignored.len(), 3, "{ignored:?}");
     }
 

@@ -5,9 +5,9 @@
 //! time, cannot be reached, or replies with an error. A server that does not know EDNS, or does not answer a query with EDNS, is queried
 //! again without it.
 
-use super::exchange::{ExchangeError, over_tcp, over_udp};
+use super::exchange::{over_tcp, over_udp};
 use super::resolv_conf::Settings;
-use super::verdict::{AnswerVerdict, OPEN_ALIAS, ends_in_an_alias, verdict};
+use super::verdict::{NoAnswer, OPEN_ALIAS, ends_in_an_alias, verdict};
 use futures_util::stream::{Stream, once};
 use hickory_resolver::config::ConnectionConfig;
 use hickory_resolver::net::NetError;
@@ -120,17 +120,15 @@ impl ServerList {
                         self.answered.fetch_add(footprint(&answer), Ordering::Relaxed);
                         return Ok(answer);
                     }
-                    Err(ExchangeError::Error(reason)) => {
-                        reasons.push(format!("{}: {reason}", server.address))
-                    }
-                    Err(ExchangeError::Silence) => silent.push(server),
+                    Err(NoAnswer::Silence) => silent.push(server),
+                    Err(reason) => reasons.push(format!("{}: {reason}", server.address)),
                 }
             }
             waiting = silent;
         }
         let silent = waiting
             .iter()
-            .map(|server| format!("{}: no answer", server.address));
+            .map(|server| format!("{}: {}", server.address, NoAnswer::Silence));
         reasons.extend(silent);
         Err(NetError::from(reasons.join("; ")))
     }
@@ -153,60 +151,36 @@ impl NameServer {
         question: &Message,
         time: Duration,
         was_silent: bool,
-    ) -> Result<DnsResponse, ExchangeError> {
+    ) -> Result<DnsResponse, NoAnswer> {
         let dnssec = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
         if question.edns.is_none() || !dnssec && self.is_without_edns() {
-            return self.ask_as_it_is(&plain(question), time).await?.into_answer();
+            return self.ask_as_it_is(&plain(question), time).await;
         }
         if dnssec || !was_silent {
-            match self.ask_as_it_is(question, time).await? {
-                Asked::WithoutEdns => {}
-                asked @ (Asked::Answer(_) | Asked::Fails(_)) => return asked.into_answer(),
+            let answer = self.ask_as_it_is(question, time).await;
+            if !matches!(answer, Err(NoAnswer::WithoutEdns)) {
+                return answer;
             }
         }
-        let answer = self.ask_as_it_is(&plain(question), time).await?.into_answer()?;
+        let answer = self.ask_as_it_is(&plain(question), time).await?;
         let until = Instant::now() + WITHOUT_EDNS;
         *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         Ok(answer)
     }
 
-    async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<Asked, ExchangeError> {
+    async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<DnsResponse, NoAnswer> {
         let mut answer = over_udp(self.address, question, time).await?;
-        let mut decision = verdict(question, &answer);
-        if decision == AnswerVerdict::Truncated {
+        let mut usable = verdict(question, &answer);
+        if usable == Err(NoAnswer::Truncated) {
             answer = over_tcp(self.address, question, time).await?;
-            decision = verdict(question, &answer);
+            usable = verdict(question, &answer);
         }
-        Ok(match decision {
-            AnswerVerdict::Usable => {
-                Asked::Answer(Box::new(marked(question, with_canonical_targets(answer))))
-            }
-            AnswerVerdict::WithoutEdns => Asked::WithoutEdns,
-            AnswerVerdict::Truncated => Asked::Fails("the answer is cut off".to_owned()),
-            AnswerVerdict::Fails(reason) => Asked::Fails(reason),
-        })
+        usable.map(|()| for_hickory(question, answer))
     }
 
     fn is_without_edns(&self) -> bool {
         let until = self.without_edns.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
-    }
-}
-
-/// The response of a server.
-enum Asked {
-    Answer(Box<DnsResponse>),
-    WithoutEdns,
-    Fails(String),
-}
-
-impl Asked {
-    fn into_answer(self) -> Result<DnsResponse, ExchangeError> {
-        match self {
-            Self::Answer(answer) => Ok(*answer),
-            Self::WithoutEdns => Err(ExchangeError::Error("it cannot read the question".to_owned())),
-            Self::Fails(reason) => Err(ExchangeError::Error(reason)),
-        }
     }
 }
 
@@ -216,35 +190,29 @@ fn plain(question: &Message) -> Message {
     plain
 }
 
-/// The answer with the targets of its DNAME records in lower case, as they are signed (RFC 4034 section 6.2). Hickory does not know this
-/// type and checks signatures against the received octets.
-fn with_canonical_targets(answer: DnsResponse) -> DnsResponse {
+/// The answer with the code [`OPEN_ALIAS`] if it ends in an alias, and the targets of its DNAME records in lower case, as they are signed
+/// (RFC 4034 section 6.2). Hickory does not know this type and checks signatures against the received octets.
+fn for_hickory(question: &Message, answer: DnsResponse) -> DnsResponse {
     let has_capitals = |record: &Record| {
         let RData::Unknown { code, rdata } = &record.data else {
             return false;
         };
         *code == RecordType::DNAME && rdata.anything.iter().any(u8::is_ascii_uppercase)
     };
-    if !answer.answers.iter().any(has_capitals) {
+    let is_open = ends_in_an_alias(question, &answer);
+    if !is_open && !answer.answers.iter().any(has_capitals) {
         return answer;
     }
     let mut message = answer.clone().into_message();
+    if is_open {
+        message.metadata.response_code = OPEN_ALIAS;
+    }
     for record in message.answers.iter_mut().filter(|record| has_capitals(record)) {
         if let RData::Unknown { rdata, .. } = &mut record.data {
             // The length octets of labels are less than any letter.
             rdata.anything.make_ascii_lowercase();
         }
     }
-    DnsResponse::from_message(message).unwrap_or(answer)
-}
-
-/// The answer, with the code [`OPEN_ALIAS`] if it ends in an alias.
-fn marked(question: &Message, answer: DnsResponse) -> DnsResponse {
-    if !ends_in_an_alias(question, &answer) {
-        return answer;
-    }
-    let mut message = answer.clone().into_message();
-    message.metadata.response_code = OPEN_ALIAS;
     DnsResponse::from_message(message).unwrap_or(answer)
 }
 

@@ -2,37 +2,34 @@
 
 use super::LookupError;
 use spool_core::Reply;
-use std::fmt;
+use thiserror::Error;
 
 /// Why a next hop, or one of its hosts, cannot be tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(in crate::client) enum Unroutable {
-    NoSuchDomain {
-        domain: String,
-    },
+    #[error("the domain {domain} does not exist")]
+    NoSuchDomain { domain: String },
     /// The domain accepts no mail.
-    NullMx {
-        domain: String,
-    },
+    #[error("the domain {domain} takes no mail (RFC 7505)")]
+    NullMx { domain: String },
     /// The host has no address, or none that mail may be sent to.
-    NoAddress {
-        domain: String,
-        host: String,
-    },
-    Loop {
-        domain: String,
-        host: String,
-    },
+    #[error("{}", no_address(domain, host))]
+    NoAddress { domain: String, host: String },
+    #[error("mail for {domain} would come back: {host} is this relay")]
+    Loop { domain: String, host: String },
     /// The MTA-STS policy of the domain does not name the host: its MX record may be forged.
-    NotInPolicy {
-        domain: String,
-        host: String,
-    },
+    #[error("the MTA-STS policy of {domain} does not name {host}")]
+    NotInPolicy { domain: String, host: String },
     /// The lookup failed temporarily.
-    Unknown {
-        name: String,
-        error: String,
-    },
+    #[error("looking for {name}: {error}")]
+    Unknown { name: String, error: String },
+}
+
+fn no_address(domain: &str, host: &str) -> String {
+    match domain == host {
+        true => format!("{domain} has no mail exchanger, and no address to send mail to"),
+        false => format!("{host}, a mail exchanger of {domain}, has no address to send mail to"),
+    }
 }
 
 impl Unroutable {
@@ -55,33 +52,5 @@ impl Unroutable {
         };
         let code = if recipients_own { code } else { 451 };
         Reply::new(code, &format!("{}.{subject}.{detail} {self}", code / 100))
-    }
-}
-
-impl fmt::Display for Unroutable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchDomain { domain } => write!(f, "the domain {domain} does not exist"),
-            Self::NullMx { domain } => write!(f, "the domain {domain} takes no mail (RFC 7505)"),
-            Self::NoAddress { domain, host } if domain == host => {
-                write!(
-                    f,
-                    "{domain} has no mail exchanger, and no address to send mail to"
-                )
-            }
-            Self::NoAddress { domain, host } => {
-                write!(
-                    f,
-                    "{host}, a mail exchanger of {domain}, has no address to send mail to"
-                )
-            }
-            Self::Loop { domain, host } => {
-                write!(f, "mail for {domain} would come back: {host} is this relay")
-            }
-            Self::NotInPolicy { domain, host } => {
-                write!(f, "the MTA-STS policy of {domain} does not name {host}")
-            }
-            Self::Unknown { name, error } => write!(f, "looking for {name}: {error}"),
-        }
     }
 }

@@ -1,45 +1,56 @@
 //! Decides what to do with the answer of a name server: use it, repeat the query in another way, or query another server. Pure.
 
+use super::proof::alias_target;
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RecordType};
+use thiserror::Error;
 
 /// The code that replaces "no error" in an answer whose last alias has no target in it. Without it, hickory reports a chain of aliases
 /// that is too long like a name without records.
 pub(super) const OPEN_ALIAS: ResponseCode = ResponseCode::Unknown(0xfff);
 
-/// What to do with an answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum AnswerVerdict {
-    /// Use it.
-    Usable,
-    /// Query over TCP: the answer does not fit into a datagram.
+/// Why there is no usable answer, and what to do.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(super) enum NoAnswer {
+    /// Query later: it did not arrive in time.
+    #[error("no answer")]
+    Silence,
+    /// Query over TCP: it does not fit into a datagram.
+    #[error("the answer is cut off")]
     Truncated,
     /// Query without EDNS, which the server does not know (RFC 6891 section 6.2.2).
+    #[error("it cannot read the question")]
     WithoutEdns,
-    /// Query another server: this one replies with an error.
+    /// Query another server: the exchange failed, or this server replies with an error.
+    #[error("{0}")]
     Fails(String),
 }
 
-/// What to do with `answer` to `question`.
-pub(super) fn verdict(question: &Message, answer: &Message) -> AnswerVerdict {
+/// Whether `answer` to `question` is usable.
+///
+/// # Errors
+/// What to do instead.
+pub(super) fn verdict(question: &Message, answer: &Message) -> Result<(), NoAnswer> {
     use ResponseCode::{FormErr, NXDomain, NoError, NotImp};
     let code = answer.metadata.response_code;
     if !matches!(code, NoError | NXDomain) {
-        return match (&question.edns, &answer.edns) {
+        return Err(match (&question.edns, &answer.edns) {
             (Some(edns), None) if matches!(code, FormErr | NotImp) => match edns.flags().dnssec_ok {
                 // Without EDNS there are no signatures.
-                true => AnswerVerdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
-                false => AnswerVerdict::WithoutEdns,
+                true => NoAnswer::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
+                false => NoAnswer::WithoutEdns,
             },
-            _ => AnswerVerdict::Fails(code.to_string()),
-        };
+            _ => NoAnswer::Fails(code.to_string()),
+        });
     }
     if answer.metadata.truncation {
-        AnswerVerdict::Truncated
-    } else if code == NoError && is_referral(answer) {
-        AnswerVerdict::Fails("it has no answer, and asks nobody for one".to_owned())
-    } else {
-        AnswerVerdict::Usable
+        return Err(NoAnswer::Truncated);
+    }
+    match code == NoError && is_referral(answer) {
+        true => Err(NoAnswer::Fails(
+            "it has no answer, and asks nobody for one".to_owned(),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -73,12 +84,7 @@ pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
     }
     let alias = |owner: &Name| {
         let mut here = answer.answers.iter().filter(|record| record.name == *owner);
-        here.find_map(|record| {
-            let RData::CNAME(to) = &record.data else {
-                return None;
-            };
-            Some(&to.0)
-        })
+        here.find_map(alias_target)
     };
     // A chain that is longer than the number of records is a cycle.
     while let Some(to) = alias(at).filter(|_| followed <= answer.answers.len()) {
@@ -98,8 +104,8 @@ pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
 mod tests {
     use super::*;
     use hickory_resolver::proto::op::{Edns, OpCode, Query};
-    use hickory_resolver::proto::rr::Record;
     use hickory_resolver::proto::rr::rdata::{A, CNAME, SOA};
+    use hickory_resolver::proto::rr::{RData, Record};
 
     fn name(text: &str) -> Name {
         Name::from_ascii(text).unwrap()
@@ -139,9 +145,9 @@ mod tests {
         let asked = question(true, false);
         for code in [NoError, NXDomain] {
             let mut found = answer(&asked, code);
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::Usable);
+            assert_eq!(verdict(&asked, &found), Ok(()));
             found.metadata.truncation = true;
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::Truncated);
+            assert_eq!(verdict(&asked, &found), Err(NoAnswer::Truncated));
         }
         for code in [
             ServFail,
@@ -151,18 +157,18 @@ mod tests {
         ] {
             assert!(matches!(
                 verdict(&asked, &answer(&asked, code)),
-                AnswerVerdict::Fails(_)
+                Err(NoAnswer::Fails(_))
             ));
         }
         for code in [FormErr, NotImp] {
             let mut found = answer(&asked, code);
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::WithoutEdns);
+            assert_eq!(verdict(&asked, &found), Err(NoAnswer::WithoutEdns));
             for (edns, dnssec) in [(false, false), (true, true)] {
                 let asked = question(edns, dnssec);
-                assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
+                assert!(matches!(verdict(&asked, &found), Err(NoAnswer::Fails(_))));
             }
             found.edns = Some(Edns::new());
-            assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
+            assert!(matches!(verdict(&asked, &found), Err(NoAnswer::Fails(_))));
         }
     }
 
@@ -171,7 +177,7 @@ mod tests {
         let asked = question(true, false);
         let mut found = answer(&asked, ResponseCode::NoError);
         found.metadata.recursion_available = false;
-        assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
+        assert!(matches!(verdict(&asked, &found), Err(NoAnswer::Fails(_))));
         for change in [
             (|found: &mut Message| found.metadata.authoritative = true) as fn(&mut Message),
             |found| found.metadata.recursion_available = true,
@@ -183,7 +189,7 @@ mod tests {
         ] {
             let mut found = found.clone();
             change(&mut found);
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::Usable);
+            assert_eq!(verdict(&asked, &found), Ok(()));
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Reading blocks, and is bounded: at most 16 MiB are read, and only regular files are opened.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// The most bytes that are read.
@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The file; see the module.
 #[derive(Debug)]
 pub(super) struct Watched {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     interval: Duration,
     next_check: Option<Instant>,
     /// The state of the file when it was read; inner `None`: there was no file.
@@ -26,14 +26,8 @@ pub(super) struct Watched {
     settled: bool,
 }
 
-/// The metadata by which a change is noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
+/// The metadata by which a change is noticed: device, inode, length, and time of the last change.
+type Seen = (u64, u64, u64, Option<SystemTime>);
 
 impl Watched {
     /// A file that was not checked yet.
@@ -52,10 +46,6 @@ impl Watched {
     pub(super) const fn at_any_time(mut self) -> Self {
         self.interval = Duration::ZERO;
         self
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The content of the file if it may have changed since the last check, and at the first check. A missing file is empty.
@@ -89,7 +79,8 @@ impl Watched {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        let seen = Seen::of(&metadata);
+        let modified = metadata.modified().ok();
+        let seen = (metadata.dev(), metadata.ino(), metadata.len(), modified);
         let same = self.seen == Some(Some(seen));
         if same && self.settled {
             return Ok(None);
@@ -98,17 +89,6 @@ impl Watched {
         File::open(&self.path)?.take(MAX_SIZE).read_to_end(&mut content)?;
         (self.seen, self.settled) = (Some(Some(seen)), same);
         Ok(Some(content))
-    }
-}
-
-impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
     }
 }
 

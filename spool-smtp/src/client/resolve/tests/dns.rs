@@ -182,9 +182,18 @@ async fn an_answer_of_too_many_records_is_none_and_large_answers_are_not_kept_be
 
 /// A resolver for these servers with short time limits.
 fn hasty(servers: &[SocketAddr]) -> DnsResolver {
-    let mut settings = Settings::of(servers.to_vec());
-    settings.timeout = Duration::from_millis(200);
-    DnsResolver::over(CurrentResolver::fixed(settings, Duration::from_secs(30)), None)
+    with(servers, |settings| settings.timeout = Duration::from_millis(200))
+}
+
+/// A resolver for these servers with changed settings.
+fn with(servers: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> DnsResolver {
+    let (mut settings, _) = Settings::parse("");
+    settings.servers = servers.to_vec();
+    change(&mut settings);
+    DnsResolver::over(
+        CurrentResolver::new(None, settings, Duration::from_secs(30)),
+        None,
+    )
 }
 
 /// An address without a listener.
@@ -310,7 +319,9 @@ async fn the_servers_of_a_file_are_those_that_it_names_now() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("resolv.conf");
     let file = Watched::new(path.clone()).at_any_time();
-    let resolver = DnsResolver::over(CurrentResolver::of_file(file, Duration::from_secs(1)), None);
+    let (until_read, _) = Settings::parse("");
+    let current = CurrentResolver::new(Some(file), until_read, Duration::from_secs(1));
+    let resolver = DnsResolver::over(current, None);
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     let (one, two) = (NameServer::start(ZONE), NameServer::start(ZONE));
     let entry = |server: &NameServer| format!("nameserver [127.0.0.1]:{}\n", server.address.port());
@@ -336,9 +347,8 @@ async fn the_servers_of_a_file_are_those_that_it_names_now() {
 #[tokio::test]
 async fn queries_rotate_over_the_servers_if_the_file_says_so() {
     let servers = [NameServer::start(ZONE), NameServer::start(ZONE)];
-    let mut settings = Settings::of(servers.iter().map(|server| server.address).collect());
-    settings.rotate = true;
-    let resolver = DnsResolver::over(CurrentResolver::fixed(settings, Duration::from_secs(30)), None);
+    let addresses = servers.each_ref().map(|server| server.address);
+    let resolver = with(&addresses, |settings| settings.rotate = true);
     for n in 0..10 {
         let _ = mx(&resolver, &format!("gone{n}.example")).await;
     }
