@@ -3,7 +3,8 @@
 use super::read::{choice, flag, number, or_empty, parsed, path, positive_span, span, text};
 use super::reader::TableReader;
 use super::settings::{Client, Login, Secret};
-use spool_smtp::client::{AuthSecurity, RouteConfig, SmtpConfig};
+use spool_core::TlsPolicy;
+use spool_smtp::client::{RouteConfig, SmtpConfig};
 
 pub(super) fn client(section: TableReader<'_, '_>, route: RouteConfig) -> Client {
     let mut smtp = SmtpConfig::default();
@@ -37,10 +38,10 @@ pub(super) fn client(section: TableReader<'_, '_>, route: RouteConfig) -> Client
 }
 
 /// Over which sessions credentials are sent.
-const SECURITY: [(&str, AuthSecurity); 3] = [
-    ("verify", AuthSecurity::VerifiedTls),
-    ("required", AuthSecurity::AnyTls),
-    ("none", AuthSecurity::Plaintext),
+const SECURITY: [(&str, TlsPolicy); 3] = [
+    ("verify", TlsPolicy::Verify),
+    ("required", TlsPolicy::Required),
+    ("none", TlsPolicy::None),
 ];
 
 /// `[[client.login]]`.

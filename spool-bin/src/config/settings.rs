@@ -4,8 +4,8 @@ use super::dkim::Dkim;
 use super::reader::Places;
 use super::route::Route;
 use spool_core::bounce::{NoticeConfig, OnFailure};
-use spool_core::{Address, NextHop, RetryPolicy, SpoolConfig};
-use spool_smtp::client::{AuthSecurity, SmtpConfig};
+use spool_core::{Address, NextHop, RetryPolicy, SpoolConfig, TlsPolicy};
+use spool_smtp::client::SmtpConfig;
 use spool_smtp::server::{Limits, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ pub(crate) struct Login {
     pub(crate) next_hop: NextHop,
     pub(crate) user: String,
     pub(crate) secret: Secret,
-    pub(crate) security: AuthSecurity,
+    pub(crate) security: TlsPolicy,
 }
 
 /// The file that holds a secret.

@@ -3,7 +3,7 @@
 use super::*;
 use spool_core::bounce::{NoticeConfig, OnFailure};
 use spool_core::{RetryPolicy, SpoolConfig, TlsPolicy};
-use spool_smtp::client::{AuthSecurity, SmtpConfig};
+use spool_smtp::client::SmtpConfig;
 use spool_smtp::server::{Limits, ServerConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -336,7 +336,7 @@ fn a_login_names_its_host_and_one_secret() {
         panic!("{:?}", config.client);
     };
     assert_eq!(login_read.secret, Secret::Password("secret".into()));
-    assert_eq!(login_read.security, AuthSecurity::VerifiedTls);
+    assert_eq!(login_read.security, TlsPolicy::Verify);
     for (text, line, what) in [
         (login.to_owned(), "3", "only one of them"),
         (

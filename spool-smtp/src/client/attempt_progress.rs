@@ -5,12 +5,12 @@
 
 use super::commands::without_smtputf8;
 use super::connect_error::ConnectError;
-use super::host_outcome::{HostOutcome, reply_for};
-use super::passed_hosts::{PassedHosts, no_route};
+use super::host_outcome::{HostOutcome, NumberedReport, is_permanent, reply_for};
+use super::passed_hosts::PassedHosts;
 use spool_core::{
     AttemptReport, AttemptResult, HostReport, Job, NextHop, RecipientIndex, RefusedRecipient, Reply,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use tokio::time::Instant;
 
 /// The most hosts, beside the one that decides the result, that the record keeps.
@@ -18,19 +18,16 @@ const MAX_RECORDED: usize = 16;
 /// The most recipients whose refusals the record of each of those keeps. The result has all of them.
 const MAX_REFUSED: usize = 100;
 
-/// The report of a host, with its number among the hosts of the attempt.
-type NumberedReport = (usize, AttemptReport);
-
 /// The attempt so far.
 pub(super) struct AttemptProgress<'a> {
-    job: &'a Job,
+    pub(super) job: &'a Job,
     begun: Instant,
     /// The recipients that a host has accepted.
     accepted: HashSet<RecipientIndex>,
     /// Of those, the ones that ask for a notice of success and were accepted by a host without DSN.
     without_dsn: Vec<RecipientIndex>,
     /// The last reply for each recipient.
-    replies: HashMap<RecipientIndex, Reply>,
+    replies: BTreeMap<RecipientIndex, Reply>,
     /// The last host that accepted the message for any recipient.
     accepting: Option<NumberedReport>,
     /// The last host that refused the whole message, or broke off: for the recipients without a reply of their own.
@@ -54,7 +51,7 @@ impl<'a> AttemptProgress<'a> {
             begun: Instant::now(),
             accepted: HashSet::new(),
             without_dsn: Vec::new(),
-            replies: HashMap::new(),
+            replies: BTreeMap::new(),
             accepting: None,
             ended: None,
             refusing: None,
@@ -66,13 +63,9 @@ impl<'a> AttemptProgress<'a> {
         }
     }
 
-    pub(super) const fn job(&self) -> &'a Job {
-        self.job
-    }
-
     /// The recipients for which the next host is tried.
     pub(super) fn open(&self) -> Vec<RecipientIndex> {
-        if self.in_doubt || self.passed.is_withdrawn() {
+        if self.in_doubt || self.passed.withdrawn {
             return Vec::new();
         }
         let all_refused = self.is_refused_permanently();
@@ -84,22 +77,16 @@ impl<'a> AttemptProgress<'a> {
         self.job.recipients.iter().copied().filter(is_open).collect()
     }
 
-    /// Notes a host that was passed over without a transaction. Returns the line about it.
-    pub(super) fn pass(&mut self, peer: NextHop, error: ConnectError, begun: Instant) -> &str {
-        let result = match &error {
-            ConnectError::Failed(error) => Some(AttemptResult::NoConnection { error: error.clone() }),
-            ConnectError::Withdrawn => None,
-            ConnectError::Ended(result) => Some(result.clone()),
-            ConnectError::Unable(reply) => Some(no_route(reply.clone())),
-        };
-        if let Some(result) = result {
-            let mut report = AttemptReport::new(result);
-            report.peer = Some(peer.clone());
+    /// Notes a host that was passed over without a transaction.
+    pub(super) fn pass(&mut self, peer: NextHop, error: &ConnectError, begun: Instant) {
+        let mut report = AttemptReport::new(error.result());
+        report.peer = Some(peer.clone());
+        if !matches!(error, ConnectError::Withdrawn) {
             self.record(&report, begun);
         }
-        let number = self.count;
+        let line = self.passed.add(peer, error, (self.count, report));
+        tracing::debug!(id = %self.job.message, flow = ?self.job.flows, "passed over {line}");
         self.count += 1;
-        self.passed.add(number, peer, error)
     }
 
     /// Notes the result of a host that was tried for the recipients `tried`.
@@ -135,60 +122,41 @@ impl<'a> AttemptProgress<'a> {
     fn note_result(&mut self, tried: &[RecipientIndex], report: AttemptReport, in_doubt: bool) {
         let refused: HashSet<_> = report.refused.iter().map(|refused| refused.recipient).collect();
         let others = tried.iter().filter(|recipient| !refused.contains(recipient));
-        match &report.result {
-            AttemptResult::Accepted(_) => {
-                for recipient in others {
-                    self.replies.remove(recipient);
-                    self.accepted.insert(*recipient);
-                }
-                self.accepting = Some((self.count, report));
+        if matches!(report.result, AttemptResult::Accepted(_)) {
+            for recipient in others {
+                self.replies.remove(recipient);
+                self.accepted.insert(*recipient);
             }
-            AttemptResult::AllRefused => {}
-            result @ (AttemptResult::Refused { .. }
-            | AttemptResult::NoConnection { .. }
-            | AttemptResult::Broken { .. }
-            | AttemptResult::Interrupted
-            | AttemptResult::Panicked { .. }
-            | AttemptResult::NotBegun { .. }
-            | _) => {
-                // A refusal of the message replaces the replies for its recipients. A session that only broke off does not: an earlier
-                // reply says more.
-                let replaces = in_doubt || matches!(result, AttemptResult::Refused { .. });
-                if replaces {
-                    others.for_each(|recipient| drop(self.replies.remove(recipient)));
-                }
-                if replaces || self.ended.is_none() {
-                    self.ended = Some((self.count, report));
-                }
+            self.accepting = Some((self.count, report));
+        } else if report.result != AttemptResult::AllRefused {
+            // A refusal of the message replaces the replies for its recipients. A session that only broke off does not: an earlier reply
+            // says more.
+            let replaces = in_doubt || matches!(report.result, AttemptResult::Refused { .. });
+            if replaces {
+                others.for_each(|recipient| drop(self.replies.remove(recipient)));
+            }
+            if replaces || self.ended.is_none() {
+                self.ended = Some((self.count, report));
             }
         }
     }
 
     fn is_refused_permanently(&self) -> bool {
-        self.ended
-            .as_ref()
-            .is_some_and(|(_, report)| is_permanent(report))
+        self.ended.as_ref().is_some_and(is_permanent)
     }
 
     /// Sets the reply for the recipients that no host could be sent: a permanent one if all hosts were reached.
     fn refuse_unsupported(&mut self) {
-        let is_refused = self.is_refused_permanently();
-        let unsupported = self
-            .unsupported
-            .take()
-            .filter(|unsupported| !is_refused && !unsupported.is_empty());
-        let Some(unsupported) = unsupported else {
+        let unsupported = self.unsupported.take().unwrap_or_default();
+        if unsupported.is_empty() || self.is_refused_permanently() {
             return;
-        };
-        let reply = match !self.in_doubt && self.passed.all_were_reached() {
-            true => without_smtputf8(),
-            false => Reply::new(
-                451,
-                &format!(
-                    "4.4.1 no host was reached that offers SMTPUTF8, which this address needs; {}",
-                    self.passed.lines()
-                ),
-            ),
+        }
+        let reply = if !self.in_doubt && self.passed.all_were_reached() {
+            without_smtputf8()
+        } else {
+            let passed = self.passed.lines();
+            let why = "no host was reached that offers SMTPUTF8, which this address needs";
+            Reply::new(451, &format!("4.4.1 {why}; {passed}"))
         };
         for recipient in unsupported {
             if !self.accepted.contains(&recipient) {
@@ -199,7 +167,7 @@ impl<'a> AttemptProgress<'a> {
 
     /// Sets the reply of a permanent refusal of the message for each recipient, before another host answers for those that are left.
     fn settle_permanent_refusal(&mut self) {
-        if let Some((_, report)) = self.ended.take_if(|(_, report)| is_permanent(report)) {
+        if let Some((_, report)) = self.ended.take_if(|ended| is_permanent(ended)) {
             self.refuse_others(&report.result);
         }
     }
@@ -215,8 +183,10 @@ impl<'a> AttemptProgress<'a> {
 
     fn record(&mut self, report: &AttemptReport, begun: Instant) {
         if self.hosts.len() <= MAX_RECORDED {
-            let mut kept = without_recipients(report);
-            kept.refused = report.refused.iter().take(MAX_REFUSED).cloned().collect();
+            let mut kept = report.clone();
+            kept.refused.truncate(MAX_REFUSED);
+            kept.refused.shrink_to_fit();
+            kept.without_dsn = Vec::new();
             self.hosts.push(HostReport {
                 number: self.count,
                 after: begun.saturating_duration_since(self.begun),
@@ -231,13 +201,10 @@ impl<'a> AttemptProgress<'a> {
     pub(super) fn report(mut self) -> AttemptReport {
         self.refuse_unsupported();
         let (decider, mut report) = self.decide();
-        let mut refused: Vec<_> = std::mem::take(&mut self.replies)
-            .into_iter()
-            .map(|(recipient, reply)| RefusedRecipient { recipient, reply })
-            .collect();
-        refused.sort_unstable_by_key(|refused| refused.recipient);
+        let refused = std::mem::take(&mut self.replies).into_iter();
+        let refused = refused.map(|(recipient, reply)| RefusedRecipient { recipient, reply });
         report.without_dsn = std::mem::take(&mut self.without_dsn);
-        let own = std::mem::replace(&mut report.refused, refused);
+        let own = std::mem::replace(&mut report.refused, refused.collect());
         // Without any reply, the line about each host is in the result.
         if !matches!(
             report.result,
@@ -276,17 +243,4 @@ impl<'a> AttemptProgress<'a> {
             std::mem::take(&mut self.passed).report()
         }
     }
-}
-
-fn without_recipients(report: &AttemptReport) -> AttemptReport {
-    let mut bare = AttemptReport::new(report.result.clone());
-    bare.peer = report.peer.clone();
-    bare.session = report.session;
-    bare.tls = report.tls.clone();
-    (bare.address, bare.transmission) = (report.address, report.transmission);
-    bare
-}
-
-fn is_permanent(report: &AttemptReport) -> bool {
-    matches!(&report.result, AttemptResult::Refused { reply, .. } if reply.is_permanent())
 }

@@ -2,11 +2,12 @@
 
 use super::config::SmtpConfig;
 use super::connect_error::ConnectError;
-use super::credentials::{Credentials, Mechanism};
+use super::credentials::Credentials;
 use super::reply_filter::RawReply;
 use super::session::Session;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lettre::transport::smtp::authentication::Mechanism;
 use spool_core::{Reply, Stage};
 
 /// The longest AUTH line with an initial response, CRLF included (RFC 4954 section 4).
@@ -42,8 +43,7 @@ pub(super) async fn authenticate(
             // Cancels the exchange; the peer answers 501 (RFC 4954 section 4).
             let _ = session.ask("*\r\n", config.command_timeout).await;
             return Err(broken(format!(
-                "the peer asks for more than AUTH {} has to say",
-                mechanism.name()
+                "the peer asks for more than AUTH {mechanism} has to say"
             )));
         };
         answers += 1;
@@ -54,9 +54,9 @@ pub(super) async fn authenticate(
 
 /// `AUTH`, the mechanism, a space, and the initial response if there is one.
 fn first_line(credentials: &Credentials, mechanism: Mechanism) -> String {
-    let mut line = format!("AUTH {} ", mechanism.name());
+    let mut line = format!("AUTH {mechanism} ");
     // Not every peer accepts an initial response for LOGIN.
-    if mechanism != Mechanism::Login
+    if mechanism.supports_initial_response()
         && let Some(answer) = credentials.response(mechanism, 0)
     {
         let answer = STANDARD.encode(answer);
@@ -69,9 +69,9 @@ fn first_line(credentials: &Credentials, mechanism: Mechanism) -> String {
 
 fn choose(credentials: &Credentials, offered: &[String]) -> Result<Mechanism, ConnectError> {
     let ours = credentials.mechanisms();
-    let offers = |mechanism: &&Mechanism| offered.iter().any(|name| name == mechanism.name());
+    let offers = |mechanism: &&Mechanism| offered.contains(&mechanism.to_string());
     ours.iter().find(offers).copied().ok_or_else(|| {
-        let ours: Vec<_> = ours.iter().map(|mechanism| mechanism.name()).collect();
+        let ours: Vec<_> = ours.iter().map(Mechanism::to_string).collect();
         let offered = match offered {
             [] => "no AUTH".to_owned(),
             offered => format!("AUTH {}", offered.join(" ")),
@@ -84,7 +84,7 @@ fn choose(credentials: &Credentials, offered: &[String]) -> Result<Mechanism, Co
 }
 
 fn broken(error: String) -> ConnectError {
-    ConnectError::broken(Stage::Auth, error)
+    ConnectError::broken(Stage::Auth, &error)
 }
 
 /// The refusal for the record. A reply that repeats the credentials is not recorded.

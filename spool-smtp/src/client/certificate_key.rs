@@ -2,7 +2,7 @@
 //!
 //! It is used only for sessions that accept any certificate. Nothing but the key is read from the certificate.
 
-use crate::der::{BIT_STRING, INTEGER, SEQUENCE, certificate_fields, element};
+use crate::der::{BIT_STRING, SEQUENCE, certificate_fields, element, rsa_bits};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::alg_id::RSA_ENCRYPTION;
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -10,42 +10,28 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 /// The smallest RSA modulus, in bytes, that *ring* supports.
 const LEAST_RSA: usize = 256;
 
-/// The result of checking a signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
-    Right,
-    Wrong,
-    /// The algorithm of the key is not supported, or no key was found.
-    Unknown,
-}
-
-/// Checks `signature` of `message` with the key of `certificate`.
-pub(super) fn check(
+/// Whether `signature` of `message` is not that of the key of `certificate`; also `false` if no key was found, or its algorithm is not
+/// supported.
+pub(super) fn refutes(
     certificate: &[u8],
     message: &[u8],
     signature: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
-) -> Checked {
+) -> bool {
     let Some(key) = PublicKey::of(certificate) else {
-        return Checked::Unknown;
+        return false;
     };
     let of_scheme = |(scheme, _): &&(SignatureScheme, _)| *scheme == signature.scheme;
-    let Some((_, candidates)) = algorithms.mapping.iter().find(of_scheme) else {
-        return Checked::Unknown;
-    };
+    let candidates = algorithms.mapping.iter().find(of_scheme);
     let mut fitting = candidates
-        .iter()
+        .into_iter()
+        .flat_map(|(_, candidates)| candidates.iter())
         .filter(|candidate| candidate.public_key_alg_id().as_ref() == key.algorithm)
         .peekable();
-    if fitting.peek().is_none() || key.is_short_rsa() {
-        return Checked::Unknown;
-    }
-    let right = fitting.any(|candidate| {
-        candidate
-            .verify_signature(key.bits, message, signature.signature())
-            .is_ok()
-    });
-    if right { Checked::Right } else { Checked::Wrong }
+    let is_known = fitting.peek().is_some() && !key.is_short_rsa();
+    let mut verified =
+        fitting.map(|candidate| candidate.verify_signature(key.bits, message, signature.signature()));
+    is_known && !verified.any(|verified| verified.is_ok())
 }
 
 /// The public key of a certificate (RFC 5280 section 4.1).
@@ -68,12 +54,8 @@ impl<'a> PublicKey<'a> {
     }
 
     fn is_short_rsa(&self) -> bool {
-        let modulus = || {
-            let (key, _) = element(self.bits, SEQUENCE)?;
-            let (modulus, _) = element(key, INTEGER)?;
-            Some(modulus.iter().skip_while(|byte| **byte == 0).count())
-        };
-        self.algorithm == RSA_ENCRYPTION.as_ref() && modulus().is_none_or(|bytes| bytes < LEAST_RSA)
+        let bits = || rsa_bits(self.bits);
+        self.algorithm == RSA_ENCRYPTION.as_ref() && bits().is_none_or(|bits| bits.div_ceil(8) < LEAST_RSA)
     }
 }
 

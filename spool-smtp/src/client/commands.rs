@@ -34,21 +34,7 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientI
     too_large.then(|| Reply::new(552, "5.3.4 the message is larger than the next hop says it takes"))
 }
 
-/// Those of `recipients` that the peer does not support, although it can accept the message: their local part is not ASCII, and the peer
-/// does not offer SMTPUTF8.
-pub(super) fn unsupported(
-    offers: &Capabilities,
-    job: &Job,
-    recipients: &[RecipientIndex],
-) -> Vec<RecipientIndex> {
-    if offers.smtputf8 {
-        return Vec::new();
-    }
-    let indices = recipients.iter().copied();
-    indices.filter(|index| is_not_ascii(job, *index)).collect()
-}
-
-/// The reply for a recipient that is [`unsupported`] (RFC 6531 section 3.5).
+/// The reply for a recipient whose address needs SMTPUTF8, which the peer does not offer (RFC 6531 section 3.5).
 pub(super) fn without_smtputf8() -> Reply {
     Reply::new(
         553,
@@ -72,7 +58,7 @@ fn as_a_whole_needs_smtputf8(job: &Job) -> bool {
 }
 
 /// Whether the recipient's address is not ASCII even with its domain in A-labels.
-fn is_not_ascii(job: &Job, index: RecipientIndex) -> bool {
+pub(super) fn is_not_ascii(job: &Job, index: RecipientIndex) -> bool {
     job.envelope
         .recipient(index)
         .is_some_and(|recipient| !in_a_labels(&recipient.address).is_ascii())

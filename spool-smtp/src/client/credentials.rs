@@ -2,53 +2,10 @@
 //!
 //! The secret is in no log, no error and no Debug output.
 
+use lettre::transport::smtp::authentication::Mechanism;
 use spool_core::TlsPolicy;
 use std::fmt;
 use thiserror::Error;
-
-/// The security of a session that credentials require.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum AuthSecurity {
-    /// TLS with a certificate that is valid for the next hop's name.
-    #[default]
-    VerifiedTls,
-    /// TLS with any certificate: an active attacker can read the secret.
-    AnyTls,
-    /// None: an eavesdropper can read the secret. For a peer on the same machine.
-    Plaintext,
-}
-
-impl AuthSecurity {
-    /// The lowest policy of a session.
-    pub(super) const fn tls(self) -> TlsPolicy {
-        match self {
-            Self::VerifiedTls => TlsPolicy::Verify,
-            Self::AnyTls => TlsPolicy::Required,
-            Self::Plaintext => TlsPolicy::None,
-        }
-    }
-}
-
-/// The mechanism of AUTH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Mechanism {
-    /// RFC 4616.
-    Plain,
-    /// No RFC: two challenges, for the name and for the password.
-    Login,
-    /// No RFC: an OAuth 2 bearer token.
-    XOAuth2,
-}
-
-impl Mechanism {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-            Self::XOAuth2 => "XOAUTH2",
-        }
-    }
-}
 
 /// A user name or a secret is empty or contains a control character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -61,7 +18,8 @@ pub struct Credentials {
     user: String,
     secret: String,
     bearer: bool,
-    security: AuthSecurity,
+    /// The lowest TLS policy of a session.
+    pub(super) security: TlsPolicy,
 }
 
 impl Credentials {
@@ -93,13 +51,14 @@ impl Credentials {
             user,
             secret,
             bearer,
-            security: AuthSecurity::default(),
+            security: TlsPolicy::Verify,
         })
     }
 
-    /// Sets the security that a session needs.
+    /// Sets the lowest TLS policy of a session; without it, `verify`. Under `required` an active attacker can read the secret, and under
+    /// `none` an eavesdropper can: that is for a peer on the same machine.
     #[must_use]
-    pub const fn over(mut self, security: AuthSecurity) -> Self {
+    pub const fn over(mut self, security: TlsPolicy) -> Self {
         self.security = security;
         self
     }
@@ -110,14 +69,10 @@ impl Credentials {
         &self.user
     }
 
-    pub(super) const fn security(&self) -> AuthSecurity {
-        self.security
-    }
-
     /// The mechanisms in order of preference.
     pub(super) const fn mechanisms(&self) -> &'static [Mechanism] {
         if self.bearer {
-            &[Mechanism::XOAuth2]
+            &[Mechanism::Xoauth2]
         } else {
             &[Mechanism::Plain, Mechanism::Login]
         }
@@ -130,10 +85,10 @@ impl Credentials {
             (Mechanism::Plain, 0) => Some(format!("\0{user}\0{secret}")),
             (Mechanism::Login, 0) => Some(user.clone()),
             (Mechanism::Login, 1) => Some(secret.clone()),
-            (Mechanism::XOAuth2, 0) => Some(format!("user={user}\x01auth=Bearer {secret}\x01\x01")),
+            (Mechanism::Xoauth2, 0) => Some(format!("user={user}\x01auth=Bearer {secret}\x01\x01")),
             // The challenge contains an error. The peer expects an empty response before it sends 535.
-            (Mechanism::XOAuth2, 1) => Some(String::new()),
-            (Mechanism::Plain | Mechanism::Login | Mechanism::XOAuth2, _) => None,
+            (Mechanism::Xoauth2, 1) => Some(String::new()),
+            (Mechanism::Plain | Mechanism::Login | Mechanism::Xoauth2, _) => None,
         }
     }
 
@@ -181,9 +136,9 @@ mod tests {
         assert_eq!(password.response(Mechanism::Login, 2), None);
         let token = Credentials::bearer_token("ada", "tok").unwrap();
         assert_eq!(
-            token.response(Mechanism::XOAuth2, 0).unwrap(),
+            token.response(Mechanism::Xoauth2, 0).unwrap(),
             "user=ada\x01auth=Bearer tok\x01\x01"
         );
-        assert_eq!(token.response(Mechanism::XOAuth2, 2), None);
+        assert_eq!(token.response(Mechanism::Xoauth2, 2), None);
     }
 }

@@ -1,9 +1,8 @@
 //! Hosts that could not be reached recently. If the first host of a path is dead and the next one answers, new sessions do not wait for the
 //! first. It is no limit on attempts: the circuit of a destination stops those. The number of hosts is bounded.
 
+use super::host_memory::HostMemory;
 use spool_core::NextHop;
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,13 +10,13 @@ use tokio::time::Instant;
 const FAILURES: u32 = 4;
 /// Shorter than the first pause of a circuit, so that its probe tries the host.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The most hosts. When there are more, any one is removed and is tried again.
-const MAX_HOSTS: usize = 4096;
+/// For how long failures are kept.
+const MEMORY: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, Default)]
-pub(super) struct DeadHosts(Mutex<HashMap<NextHop, Failing>>);
+pub(super) struct DeadHosts(HostMemory<Failing>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Failing {
     /// The number of consecutive failures.
     failures: u32,
@@ -32,38 +31,34 @@ impl DeadHosts {
     /// # Errors
     /// Why it could not be reached the last time.
     pub(super) fn may_try(&self, hop: &NextHop) -> Result<(), String> {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(host) = hosts.get_mut(hop).filter(|host| host.failures >= FAILURES) else {
-            return Ok(());
-        };
         let now = Instant::now();
-        if now < host.next {
-            return Err(host.reason.clone());
-        }
-        // Only this caller tries; others fail until it succeeds or the pause is over.
-        host.next = now + PAUSE;
-        Ok(())
+        let may_try = self.0.change(hop, |host| {
+            if host.failures >= FAILURES {
+                if now < host.next {
+                    return Err(host.reason.clone());
+                }
+                // Only this caller tries; others fail until it succeeds or the pause is over.
+                host.next = now + PAUSE;
+            }
+            Ok(())
+        });
+        may_try.unwrap_or(Ok(()))
     }
 
     /// `hop` was not reached.
     pub(super) fn failed(&self, hop: &NextHop, reason: &str) {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.len() >= MAX_HOSTS && !hosts.contains_key(hop) {
-            let any = hosts.keys().next().cloned();
-            any.and_then(|any| hosts.remove(&any));
-        }
-        let failures = hosts.get(hop).map_or(0, |host| host.failures);
+        let failures = self.0.change(hop, |host| host.failures).unwrap_or_default();
         let host = Failing {
             failures: failures.saturating_add(1),
             next: Instant::now() + PAUSE,
             reason: reason.to_owned(),
         };
-        hosts.insert(hop.clone(), host);
+        self.0.note(hop, host, MEMORY);
     }
 
     /// `hop` was reached.
     pub(super) fn reached(&self, hop: &NextHop) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
+        self.0.forget(hop);
     }
 }
 
@@ -87,7 +82,5 @@ mod tests {
         assert_eq!(hosts.may_try(&hop(1)), Ok(()));
         hosts.reached(&hop(0));
         assert_eq!(hosts.may_try(&hop(0)), Ok(()));
-        (0..2 * MAX_HOSTS).for_each(|n| hosts.failed(&hop(n), "refused"));
-        assert_eq!(hosts.0.lock().unwrap().len(), MAX_HOSTS);
     }
 }

@@ -3,158 +3,225 @@
 //! Each recipient is in at most one transaction that the peer answered. The report has the result for each.
 
 use super::capabilities::Capabilities;
-use super::commands::{unsupported, without_smtputf8};
-use super::config::SmtpConfig;
+use super::chunking::CHUNKING_PAUSE;
+use super::commands::{is_not_ascii, lacking, without_smtputf8};
 use super::connect_error::ConnectError;
+use super::envelope_replies::TransactionEnd;
 use super::host_outcome::{HostOutcome, reply_for};
+use super::plaintext::{defer_refused_in_plaintext, plaintext_refusal};
+use super::pool::SessionPool;
+use super::resolve::Target;
 use super::session::Session;
-use super::transaction::transact;
-use super::transaction_outcome::{TransactionEnd, TransactionOutcome};
-use spool_core::{AttemptReport, AttemptResult, Job, NextHop, RecipientIndex, RefusedRecipient, Reply};
+use super::session_key::SessionRequest;
+use super::transaction::{StaleSession, transact};
+use spool_core::{AttemptReport, AttemptResult, Job, RecipientIndex, RefusedRecipient, Reply, Stage};
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// The most consecutive sessions that may turn out to be dead before a host is given up: cached ones, then a new one.
+const MAX_SESSIONS: usize = 3;
 
 /// How often the host may break off among the recipients of a transaction. After each time, another session is tried with fewer
 /// recipients.
 const MOST_CUTS: u32 = 4;
 
+/// For how long the most recipients of a host are kept. A connection that broke for another reason may look like a limit.
+const LIMIT_MEMORY: Duration = Duration::from_secs(600);
+
 /// The state of a delivery.
 pub(super) struct Delivery<'a> {
+    pool: &'a Arc<SessionPool>,
+    target: &'a Target,
     job: &'a Job,
     /// The end of the attempt.
     end: Instant,
+    /// When the first session was there.
+    connected: Option<Instant>,
+    /// The number of consecutive sessions that had ended before a transaction had an effect.
+    dead: usize,
     /// The recipients without an answer.
     left: Vec<RecipientIndex>,
-    accepted: Option<Reply>,
-    refused: Vec<RefusedRecipient>,
-    /// The recipients that ask for a notice of success and were accepted in a session without DSN.
-    without_dsn: Vec<RecipientIndex>,
+    /// The outcome for the others. Its result is `Accepted` once a transaction was accepted, and `AllRefused` before.
+    outcome: HostOutcome,
     /// The most recipients of a transaction: as many as the peer accepted before it refused more, or broke off.
     most: usize,
-    /// Whether `most` has changed since [`Self::learned_limit`].
-    learned: bool,
     cuts: u32,
     /// The value of `most` before the host broke off right after the last recipient.
     before_last_cut: Option<usize>,
     /// The result of the last transaction that was cut short.
     broke_off: Option<AttemptResult>,
-    in_doubt: bool,
-    /// The recipients whose addresses need SMTPUTF8, which the host does not offer.
-    unsupported: Vec<RecipientIndex>,
 }
 
-/// The result of a delivery over one session.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is made once in a session, and taken apart at once"
-)]
-pub(super) enum SessionOutcome {
-    /// The delivery has ended.
-    Done { report: AttemptReport, reusable: bool },
-    /// The session carries no more transactions, and there are recipients left for another one.
-    Spent { reusable: bool },
-    /// The session cannot be used any more, and the last transaction had no effect.
-    Stale {
-        error: String,
-        /// Whether no transaction of the session had an effect.
-        fruitless: bool,
-        /// Whether the session may end with QUIT.
-        in_step: bool,
-    },
-    /// Nothing may be sent any more. The session can be used again.
-    Withdrawn,
-}
+/// The outcome is complete, or no transaction had a result.
+type Done = Result<(), ConnectError>;
 
 impl<'a> Delivery<'a> {
-    /// A delivery to the recipients `open`, at most `most` in a transaction, until `end`.
-    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, most: usize, end: Instant) -> Self {
+    /// A delivery to the addresses of `target` for the recipients `open`, until `end`.
+    pub(super) fn new(
+        pool: &'a Arc<SessionPool>,
+        target: &'a Target,
+        job: &'a Job,
+        open: Vec<RecipientIndex>,
+        end: Instant,
+    ) -> Self {
         Self {
+            pool,
+            target,
             job,
             end,
+            connected: None,
+            dead: 0,
             left: open,
-            accepted: None,
-            refused: Vec::new(),
-            without_dsn: Vec::new(),
-            most,
-            learned: false,
+            outcome: HostOutcome {
+                report: AttemptReport::new(AttemptResult::AllRefused),
+                in_doubt: false,
+                unsupported: Vec::new(),
+            },
+            most: pool.recipients.get(&target.hop).unwrap_or(usize::MAX),
             cuts: 0,
             before_last_cut: None,
             broke_off: None,
-            in_doubt: false,
-            unsupported: Vec::new(),
         }
     }
 
-    /// The recipients without an answer.
-    pub(super) fn left(&self) -> &[RecipientIndex] {
-        &self.left
+    /// Delivers over as many sessions as necessary. With `fresh`, the first session is a new one.
+    ///
+    /// # Errors
+    /// When no transaction had a result.
+    pub(super) async fn run(mut self, fresh: bool) -> Result<HostOutcome, ConnectError> {
+        self.send(fresh).await.map(|()| self.outcome)
     }
 
-    /// The outcome of the host with this report.
-    pub(super) fn outcome(&mut self, report: AttemptReport) -> HostOutcome {
-        HostOutcome {
-            report,
-            in_doubt: self.in_doubt,
-            unsupported: std::mem::take(&mut self.unsupported),
+    async fn send(&mut self, mut fresh: bool) -> Done {
+        if self.job.halt.is_set() {
+            return Err(ConnectError::Withdrawn);
+        }
+        let request = SessionRequest::new(self.target, self.job, &self.pool.config, self.end);
+        loop {
+            let fresh = std::mem::take(&mut fresh) || self.dead + 1 >= MAX_SESSIONS;
+            let session = match self.able_session(&request, fresh).await {
+                Ok(session) => session,
+                Err(error) => return self.give_up(error),
+            };
+            let (job, peer) = (self.job, &self.target.hop);
+            tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, %peer, "sending");
+            self.connected.get_or_insert_with(Instant::now);
+            if let Some(done) = self.send_on(session).await {
+                return done;
+            }
         }
     }
 
-    /// Leaves out the recipients whose addresses need an extension that the peer does not offer.
-    fn leave_out_unsupported(&mut self, session: &Session) {
-        let out = unsupported(&session.capabilities, self.job, &self.left);
-        if !out.is_empty() {
-            let these: HashSet<_> = out.iter().copied().collect();
-            self.left.retain(|recipient| !these.contains(recipient));
-            self.unsupported.extend(out);
+    /// A session with a peer that offers the extensions that the message needs.
+    async fn able_session(&self, request: &SessionRequest<'_>, fresh: bool) -> Result<Session, ConnectError> {
+        let mut session = match self.pool.session(request, fresh).await {
+            Ok(session) => session,
+            Err(error) if self.job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
+            Err(error) => return Err(error),
+        };
+        let offers = &session.capabilities;
+        if let Some(reply) = lacking(offers, self.job, &self.left) {
+            self.pool.park(session);
+            return Err(ConnectError::Unable(reply));
         }
+        let offered = self.pool.config.chunking && offers.chunking && offers.pipelining;
+        session.may_chunk = offered && self.pool.no_chunking.get(&self.target.hop).is_none();
+        Ok(session)
     }
 
-    /// The most recipients that the host accepts in a transaction, if that has changed since the last call.
-    pub(super) fn learned_limit(&mut self) -> Option<usize> {
-        std::mem::take(&mut self.learned).then_some(self.most)
-    }
-
-    /// Sends transactions on `session` until it carries no more, or the delivery ends.
-    pub(super) async fn send_on(&mut self, session: &mut Session, config: &SmtpConfig) -> SessionOutcome {
-        self.leave_out_unsupported(session);
+    /// Sends transactions on `session`; `None`: it carries no more, and there are recipients left for another one.
+    async fn send_on(&mut self, mut session: Session) -> Option<Done> {
+        let config = &self.pool.config;
+        self.leave_out_unsupported(&session.capabilities);
         let mut fruitless = true;
         loop {
             if !self.may_begin().await {
-                return SessionOutcome::Withdrawn;
+                self.pool.park(session);
+                return Some(self.give_up(ConnectError::Withdrawn));
             }
             let tried = self.next_recipients(&session.capabilities);
-            let end = match transact(session, self.job, &tried, config).await {
-                TransactionOutcome::Ended(end) => end,
-                TransactionOutcome::Stale { error, in_step } => {
-                    return SessionOutcome::Stale {
-                        error,
-                        fruitless,
-                        in_step,
-                    };
-                }
+            let transaction = transact(&mut session, self.job, &tried, config).await;
+            if let Some(reason) = session.chunking_failed.take() {
+                let peer = &self.target.hop;
+                tracing::info!(%peer, reason, "no BDAT for a while");
+                self.pool.no_chunking.note(peer, reason, CHUNKING_PAUSE);
+            }
+            let end = match transaction {
+                Ok(end) => end,
+                Err(stale) => return self.ended(session, stale, fruitless),
             };
             let reusable = end.reusable;
             if !session.capabilities.dsn && matches!(end.result, AttemptResult::Accepted(_)) {
                 self.note_without_dsn(&tried, &end);
             }
-            if self.is_cut_short(&end, tried.len()) {
-                return SessionOutcome::Spent { reusable };
+            let is_cut_short = self.is_cut_short(&end, tried.len());
+            if !is_cut_short {
+                let failed = self.settle(tried, end).err();
+                if failed.is_some() || self.left.is_empty() {
+                    self.complete(failed);
+                    return Some(self.done(session, reusable));
+                }
+                fruitless = false;
             }
-            if let Err(result) = self.settle(tried, end) {
-                let report = self.failed(result, Some(session));
-                return SessionOutcome::Done { report, reusable };
-            }
-            fruitless = false;
-            if self.left.is_empty() {
-                let accepted = self.accepted.take();
-                let result = accepted.map_or(AttemptResult::AllRefused, AttemptResult::Accepted);
-                let report = self.report(result, Some(session));
-                return SessionOutcome::Done { report, reusable };
-            }
-            if session.is_spent(config) || !reusable {
-                return SessionOutcome::Spent { reusable };
+            if is_cut_short || session.is_spent(config) || !reusable {
+                if reusable {
+                    self.pool.park(session);
+                }
+                self.dead = 0;
+                return None;
             }
         }
+    }
+
+    /// `session` cannot be used any more, and its last transaction had no effect; `fruitless`: none of them had.
+    fn ended(&mut self, session: Session, stale: StaleSession, fruitless: bool) -> Option<Done> {
+        let StaleSession { error, in_step } = stale;
+        tracing::debug!(peer = %self.target.hop, error, "a session takes no more");
+        if in_step {
+            tokio::spawn(session.quit());
+        }
+        self.dead = if fruitless { self.dead + 1 } else { 0 };
+        let given_up = self.dead == MAX_SESSIONS;
+        let error = "one session after the other had ended";
+        given_up.then(|| self.give_up(ConnectError::Failed(error.to_owned())))
+    }
+
+    /// Completes the report of a delivery that ended on `session`, which is kept if it is `reusable`. Recipients that were refused only
+    /// because TLS had failed are tried again when TLS works.
+    fn done(&mut self, session: Session, reusable: bool) -> Done {
+        let report = &mut self.outcome.report;
+        report.session = Some(session.flow);
+        report.tls = session.protection.record();
+        report.address = Some(session.address);
+        report.transmission = self.connected.map(|connected| connected.elapsed());
+        if let Some(reply) = plaintext_refusal(&session.protection, report) {
+            self.pool.plaintext.forget(&self.target.hop);
+            return Err(ConnectError::refused(Stage::Tls, reply));
+        }
+        if defer_refused_in_plaintext(&session.protection, report) {
+            self.pool.plaintext.forget(&self.target.hop);
+        } else if reusable {
+            self.pool.park(session);
+        }
+        Ok(())
+    }
+
+    /// Leaves out the recipients whose addresses need SMTPUTF8 if the peer does not offer it.
+    fn leave_out_unsupported(&mut self, offers: &Capabilities) {
+        if !offers.smtputf8 {
+            let out = self.left.extract_if(.., |index| is_not_ascii(self.job, *index));
+            self.outcome.unsupported.extend(out);
+        }
+    }
+
+    /// Notes that the host accepts at most `most` recipients in a transaction.
+    fn limit(&mut self, most: usize) {
+        let peer = &self.target.hop;
+        tracing::info!(%peer, most, "fewer recipients in a transaction for a while");
+        self.pool.recipients.note(peer, most.max(1), LIMIT_MEMORY);
+        self.most = most;
     }
 
     /// Whether a transaction may begin. Records the start of the attempt before the first one.
@@ -196,7 +263,7 @@ impl<'a> Delivery<'a> {
         };
         let after_the_last = answered >= tried;
         if after_the_last && let Some(before) = self.before_last_cut.take() {
-            (self.most, self.learned) = (before, true);
+            self.limit(before);
             return false;
         }
         if tried < 2 {
@@ -207,8 +274,7 @@ impl<'a> Delivery<'a> {
         }
         // Without any reply, the replies may have been lost with the connection.
         let fewer = if answered > 0 { answered } else { tried / 2 };
-        self.most = if fewer < tried { fewer } else { tried - 1 };
-        self.learned = true;
+        self.limit(fewer.min(tried - 1));
         self.cuts += 1;
         self.broke_off = Some(end.result.clone());
         answered > 0 && self.cuts <= MOST_CUTS
@@ -225,17 +291,16 @@ impl<'a> Delivery<'a> {
             postponed,
             ..
         } = end;
-        let single = tried.len() == self.left.len() && postponed.is_empty() && self.accepted.is_none();
+        let single = tried.len() == self.left.len() && postponed.is_empty() && !self.is_accepted();
         if !postponed.is_empty() {
             // The next transaction has no more, because peers count excess recipients as errors.
-            self.most = tried.len().saturating_sub(postponed.len() + refused.len()).max(1);
-            self.learned = true;
+            self.limit(tried.len().saturating_sub(postponed.len() + refused.len()).max(1));
         }
         self.broke_off = None;
         self.before_last_cut = None;
-        self.refused.extend(refused);
-        if let AttemptResult::Accepted(reply) = result {
-            self.accepted = Some(reply);
+        self.outcome.report.refused.extend(refused);
+        if matches!(result, AttemptResult::Accepted(_)) {
+            self.outcome.report.result = result;
         } else if let AttemptResult::Refused { reply, .. } = &result
             && reply.is_permanent()
             && !single
@@ -261,70 +326,59 @@ impl<'a> Delivery<'a> {
             let notify = recipient.and_then(|recipient| recipient.notify);
             notify.is_some_and(|notify| notify.success) && !others.contains(index)
         };
-        self.without_dsn.extend(tried.iter().copied().filter(wants));
+        let without_dsn = &mut self.outcome.report.without_dsn;
+        without_dsn.extend(tried.iter().copied().filter(wants));
+    }
+
+    fn is_accepted(&self) -> bool {
+        matches!(self.outcome.report.result, AttemptResult::Accepted(_))
     }
 
     /// Sets `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
-        let known: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
-        let unreported = recipients
-            .into_iter()
-            .filter(|recipient| !known.contains(recipient));
-        self.refused.extend(unreported.map(|recipient| RefusedRecipient {
+        let refused = &mut self.outcome.report.refused;
+        let known: HashSet<_> = refused.iter().map(|refused| refused.recipient).collect();
+        let others = recipients.into_iter();
+        let others = others.filter(|recipient| !known.contains(recipient));
+        refused.extend(others.map(|recipient| RefusedRecipient {
             recipient,
             reply: reply.clone(),
         }));
     }
 
-    /// The outcome when there is no session for the recipients that are left.
-    ///
-    /// # Errors
-    /// `error`, if no transaction had a result.
-    pub(super) fn give_up(
-        &mut self,
-        hop: &NextHop,
-        error: ConnectError,
-    ) -> Result<HostOutcome, ConnectError> {
+    /// Ends the delivery when there is no session for the recipients that are left.
+    fn give_up(&mut self, error: ConnectError) -> Done {
         let broke_off = self.broke_off.take();
-        if self.accepted.is_none() && self.refused.is_empty() && broke_off.is_none() {
+        if !self.is_accepted() && self.outcome.report.refused.is_empty() && broke_off.is_none() {
             return Err(error);
         }
-        let result = broke_off.unwrap_or_else(|| AttemptResult::NoConnection {
+        self.complete(Some(broke_off.unwrap_or_else(|| AttemptResult::NoConnection {
             error: error.to_string(),
-        });
-        let mut report = self.failed(result, None);
-        report.peer = Some(hop.clone());
-        Ok(self.outcome(report))
+        })));
+        Ok(())
     }
 
-    /// The report with `result` for the recipients that are left. If others were accepted before, the reply for each is set to `result`.
-    fn failed(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
-        self.in_doubt = matches!(result, AttemptResult::Broken { in_doubt: true, .. });
-        let Some(accepted) = self.accepted.take() else {
-            return self.report(result, session);
-        };
-        let left = std::mem::take(&mut self.left);
-        self.refuse(left, &reply_for(&result));
-        self.report(AttemptResult::Accepted(accepted), session)
-    }
-
-    fn report(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
-        let mut report = AttemptReport::new(result);
-        report.refused = std::mem::take(&mut self.refused);
-        report.without_dsn = std::mem::take(&mut self.without_dsn);
-        let unsupported = self.unsupported.iter();
+    /// Completes the report, with the result `failed` for the recipients that are left. If others were accepted before, the reply for each
+    /// is set to that result.
+    fn complete(&mut self, failed: Option<AttemptResult>) {
+        if let Some(result) = failed {
+            self.outcome.in_doubt = matches!(result, AttemptResult::Broken { in_doubt: true, .. });
+            if self.is_accepted() {
+                let left = std::mem::take(&mut self.left);
+                self.refuse(left, &reply_for(&result));
+            } else {
+                self.outcome.report.result = result;
+            }
+        }
+        let HostOutcome {
+            report, unsupported, ..
+        } = &mut self.outcome;
+        report.peer = Some(self.target.hop.clone());
         report
             .refused
-            .extend(unsupported.map(|recipient| RefusedRecipient {
+            .extend(unsupported.iter().map(|recipient| RefusedRecipient {
                 recipient: *recipient,
                 reply: without_smtputf8(),
             }));
-        if let Some(session) = session {
-            report.peer = Some(session.key.hop.clone());
-            report.session = Some(session.flow);
-            report.tls = session.protection.record();
-            report.address = Some(session.address);
-        }
-        report
     }
 }

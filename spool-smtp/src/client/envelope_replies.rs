@@ -3,15 +3,15 @@
 //! A reply is read by its first digit (RFC 5321 section 4.2.1): any 2yz to MAIL and to RCPT is success. Only 354 to DATA asks for the
 //! body. An unexpected reply ends the session, because later replies could no longer be assigned to their commands.
 
+use super::connect_error::broken;
 use super::envelope_commands::EnvelopeCommand;
 use super::reply_filter::RawReply;
-use super::transaction_outcome::{TransactionEnd, TransactionOutcome, broken};
 use spool_core::{AttemptResult, EnhancedCode, RecipientIndex, RefusedRecipient, Reply, Stage, names_a_rate};
 
 /// The replies so far.
 #[derive(Debug, Default)]
 pub(super) struct EnvelopeReplies {
-    /// The refusal of MAIL.
+    /// The refusal of MAIL. Replies to RCPT do not count then.
     pub(super) mail: Option<Reply>,
     /// The number of recipients that were accepted.
     pub(super) accepted: usize,
@@ -19,6 +19,20 @@ pub(super) struct EnvelopeReplies {
     pub(super) postponed: Vec<RecipientIndex>,
     /// The reply to DATA or BDAT.
     pub(super) last: Option<RawReply>,
+}
+
+/// The result for the recipients of one transaction.
+#[derive(Debug)]
+pub(super) struct TransactionEnd {
+    /// For the recipients that are in neither list below.
+    pub(super) result: AttemptResult,
+    pub(super) refused: Vec<RefusedRecipient>,
+    /// Too many for one transaction: they go in the next one.
+    pub(super) postponed: Vec<RecipientIndex>,
+    /// Whether the session may be used again.
+    pub(super) reusable: bool,
+    /// After how many replies to RCPT the peer broke off or sent 421, if that was among the recipients or right after them.
+    pub(super) cut_after: Option<usize>,
 }
 
 /// Why a transaction cannot continue.
@@ -34,14 +48,25 @@ pub(super) enum Stop {
 }
 
 impl EnvelopeReplies {
-    /// The outcome of a transaction that was cut off; `in_doubt` if the peer may have the message. Refusals before that count.
-    pub(super) fn stopped(self, stop: Stop, recipients: usize, in_doubt: bool) -> TransactionOutcome {
-        if let Some(reply) = self.mail {
+    /// The end of the transaction with this result for the recipients without a reply of their own.
+    pub(super) fn end(self, result: AttemptResult, reusable: bool) -> TransactionEnd {
+        TransactionEnd {
+            result,
+            refused: self.refused,
+            postponed: self.postponed,
+            reusable,
+            cut_after: None,
+        }
+    }
+
+    /// The end of a transaction that was cut off; `in_doubt` if the peer may have the message. Refusals before that count.
+    pub(super) fn stopped(mut self, stop: Stop, recipients: usize, in_doubt: bool) -> TransactionEnd {
+        if let Some(reply) = self.mail.take() {
             let stage = Stage::Mail;
-            return TransactionOutcome::ended(AttemptResult::Refused { stage, reply }, Vec::new(), false);
+            return self.end(AttemptResult::Refused { stage, reply }, false);
         }
         if self.refused.len() == recipients {
-            return TransactionOutcome::ended(AttemptResult::AllRefused, self.refused, false);
+            return self.end(AttemptResult::AllRefused, false);
         }
         let answered = self.accepted + self.refused.len() + self.postponed.len();
         // A 421 to MAIL is not about the number of recipients, but a connection that breaks there may have lost the replies to many. An
@@ -53,19 +78,14 @@ impl EnvelopeReplies {
             }
         };
         let broken_in_doubt = in_doubt && matches!(stop, Stop::Broken { .. });
-        let cut_after = (among_recipients && !broken_in_doubt).then_some(answered);
         let result = match stop {
-            Stop::Broken { error, .. } if in_doubt => broken(Stage::FinalReply, error, true),
-            Stop::Broken { stage, error, .. } => broken(stage, error, false),
+            Stop::Broken { error, .. } if in_doubt => broken(Stage::FinalReply, &error, true),
+            Stop::Broken { stage, error, .. } => broken(stage, &error, false),
             Stop::Closing { stage, reply } => AttemptResult::Refused { stage, reply },
         };
-        TransactionOutcome::Ended(TransactionEnd {
-            result,
-            refused: Vec::new(),
-            postponed: Vec::new(),
-            reusable: false,
-            cut_after,
-        })
+        let mut end = Self::default().end(result, false);
+        end.cut_after = (among_recipients && !broken_in_doubt).then_some(answered);
+        end
     }
 
     /// Whether there was no reply to RCPT, and MAIL was not refused.
@@ -82,21 +102,24 @@ impl EnvelopeReplies {
                 reply: reply.to_reply(),
             });
         }
-        let wrong = reply.is(3) || (matches!(command, EnvelopeCommand::Data) && reply.is(2));
-        if wrong && !(matches!(command, EnvelopeCommand::Data) && reply.code == 354) {
-            let error = format!("a reply of the wrong kind: {}", reply.to_reply());
+        let is_data = matches!(command, EnvelopeCommand::Data);
+        let wrong = match is_data {
+            true => reply.is(2) || reply.is(3) && reply.code != 354,
+            false => reply.is(3),
+        };
+        if wrong || matches!(command, EnvelopeCommand::Reset) && !reply.is(2) {
+            let why = if wrong {
+                "a reply of the wrong kind"
+            } else {
+                "RSET was refused"
+            };
+            let error = format!("{why}: {}", reply.to_reply());
             let closed = false;
             return Err(Stop::Broken { stage, error, closed });
         }
         match command {
-            EnvelopeCommand::Reset if !reply.is(2) => {
-                return Err(Stop::Broken {
-                    stage,
-                    error: format!("RSET was refused: {}", reply.to_reply()),
-                    closed: false,
-                });
-            }
             EnvelopeCommand::Reset => {}
+            EnvelopeCommand::Rcpt(_) if self.mail.is_some() => {}
             EnvelopeCommand::Mail if reply.is(2) => {}
             EnvelopeCommand::Mail => self.mail = Some(reply.to_reply()),
             EnvelopeCommand::Rcpt(_) if reply.is(2) => self.accepted += 1,

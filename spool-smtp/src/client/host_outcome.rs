@@ -5,6 +5,9 @@ use spool_core::{AttemptReport, AttemptResult, EnhancedCode, RecipientIndex, Rep
 /// "Too many messages": about the sender, whichever address of the host it uses.
 const TOO_FAST: EnhancedCode = EnhancedCode(4, 7, 28);
 
+/// The report of a host, with its number among the hosts of the attempt.
+pub(super) type NumberedReport = (usize, AttemptReport);
+
 /// The result of one host.
 pub(super) struct HostOutcome {
     pub(super) report: AttemptReport,
@@ -19,18 +22,16 @@ impl HostOutcome {
     /// Whether another address of the host may accept what this one did not: it refused the message temporarily, and not because of a
     /// rate, or broke off. Refusals of single recipients would be the same there.
     pub(super) fn may_depend_on_the_address(&self) -> bool {
-        match &self.report.result {
-            AttemptResult::Refused { reply, .. } => !reply.is_permanent() && reply.enhanced != Some(TOO_FAST),
-            AttemptResult::Broken { .. } => !self.in_doubt,
-            AttemptResult::Accepted(_)
-            | AttemptResult::AllRefused
-            | AttemptResult::NoConnection { .. }
-            | AttemptResult::NotBegun { .. }
-            | AttemptResult::Interrupted
-            | AttemptResult::Panicked { .. }
-            | _ => false,
-        }
+        let result = &self.report.result;
+        let is_temporary = |reply: &Reply| !reply.is_permanent() && reply.enhanced != Some(TOO_FAST);
+        matches!(result, AttemptResult::Refused { reply, .. } if is_temporary(reply))
+            || matches!(result, AttemptResult::Broken { .. }) && !self.in_doubt
     }
+}
+
+/// Whether the host has refused the message permanently.
+pub(super) fn is_permanent((_, report): &NumberedReport) -> bool {
+    matches!(&report.result, AttemptResult::Refused { reply, .. } if reply.is_permanent())
 }
 
 /// The reply that is recorded for each recipient that has none of its own.

@@ -7,7 +7,6 @@ use super::resolve::Target;
 use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, Reply, TlsPolicy};
 use std::net::IpAddr;
-use thiserror::Error;
 
 /// A host that would be tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,43 +22,33 @@ pub struct FoundHost {
     pub dane: bool,
 }
 
-/// Why a host, or every host of a next hop, would be passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[error("{reply}")]
-#[non_exhaustive]
-pub struct HostError {
-    /// The reply that an attempt would record.
-    pub reply: Reply,
-}
-
 impl SmtpAgent {
     /// The hosts that an attempt would try for `next_hop` now, in order. `recipients_own`: the next hop is the domain of the recipients.
     /// Mail exchangers of equal preference are in random order.
     ///
     /// # Errors
-    /// A [`HostError`] for each host that would be passed over.
-    pub async fn hosts(&self, next_hop: &NextHop, recipients_own: bool) -> Vec<Result<FoundHost, HostError>> {
-        let mut route = self.routes().to(next_hop, recipients_own).await;
+    /// For each host that would be passed over, the reply that an attempt would record.
+    pub async fn hosts(&self, next_hop: &NextHop, recipients_own: bool) -> Vec<Result<FoundHost, Reply>> {
+        let mut route = self.pool.routes.to(next_hop, recipients_own).await;
         let mut hosts = Vec::new();
         while let Some(target) = route.next().await {
             hosts.push(match target {
                 Ok(target) => self.found(target).await,
-                Err(unroutable) => Err(HostError {
-                    reply: unroutable.reply(recipients_own),
-                }),
+                Err(unroutable) => Err(unroutable.reply(recipients_own)),
             });
         }
         hosts
     }
 
-    async fn found(&self, target: Target) -> Result<FoundHost, HostError> {
+    async fn found(&self, target: Target) -> Result<FoundHost, Reply> {
         let addresses = match target.addresses {
             Some(addresses) => addresses,
             // The addresses of a configured host are looked up when a connection is made.
             None => {
-                let found = self.routes().addresses(target.hop.host()).await;
-                let failed = |error| HostError {
-                    reply: Reply::new(451, &format!("4.4.3 looking for {}: {error}", target.hop.host())),
+                let found = self.pool.routes.addresses(target.hop.host()).await;
+                let failed = |error| {
+                    let host = target.hop.host();
+                    Reply::new(451, &format!("4.4.3 looking for {host}: {error}"))
                 };
                 found.map_err(failed)?.ips
             }

@@ -18,14 +18,13 @@ mod dead_hosts;
 mod delivery;
 mod envelope_commands;
 mod envelope_replies;
+mod host_memory;
 mod host_outcome;
 mod hosts;
 mod passed_hosts;
-mod peer_memory;
 mod plaintext;
 mod pool;
 mod race;
-mod recipient_limits;
 mod reply_filter;
 mod resolve;
 mod roots;
@@ -40,14 +39,13 @@ mod stream;
 mod sts;
 pub(crate) mod tls;
 mod transaction;
-mod transaction_outcome;
 mod wire;
 
 pub use agent::SmtpAgent;
 pub use config::{Lookup, SmtpConfig};
-pub use credentials::{AuthSecurity, Credentials, CredentialsError};
+pub use credentials::{Credentials, CredentialsError};
 pub use dane::Tlsa;
-pub use hosts::{FoundHost, HostError};
+pub use hosts::FoundHost;
 pub use resolve::{
     Addresses, Answer, DnsResolver, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors,
     TrustAnchorsError,

@@ -8,21 +8,14 @@ pub(super) fn plaintext_refusal(protection: &Protection, report: &AttemptReport)
     let Protection::Plaintext(Some(why)) = protection else {
         return None;
     };
-    let reply = match &report.result {
-        AttemptResult::Refused { stage, reply } if asks_for_tls(*stage, reply) => reply,
-        AttemptResult::AllRefused => {
+    let reply = match (&report.result, report.refused.first()) {
+        (AttemptResult::Refused { stage, reply }, _) if asks_for_tls(*stage, reply) => reply,
+        (AttemptResult::AllRefused, Some(first)) => {
             let mut refused = report.refused.iter();
             let all = refused.all(|refused| asks_for_tls(Stage::Rcpt, &refused.reply));
-            &report.refused.first().filter(|_| all)?.reply
+            all.then_some(&first.reply)?
         }
-        AttemptResult::Refused { .. }
-        | AttemptResult::Accepted(_)
-        | AttemptResult::NoConnection { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Broken { .. }
-        | AttemptResult::Interrupted
-        | AttemptResult::Panicked { .. }
-        | _ => return None,
+        _ => return None,
     };
     let mut reply = reply.clone();
     reply.text = harmless(&format!(

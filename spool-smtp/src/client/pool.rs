@@ -1,23 +1,19 @@
 //! The cache of open sessions: it returns a cached session or opens one, and closes idle sessions.
 
-use super::chunking::CHUNKING_PAUSE;
 use super::config::SmtpConfig;
 use super::connect::{addresses, connect};
-use super::connect_error::{ConnectError, SessionError};
+use super::connect_error::ConnectError;
 use super::dead_hosts::DeadHosts;
-use super::peer_memory::PeerMemory;
-use super::recipient_limits::RecipientLimits;
-use super::resolve::{Routes, Target};
+use super::host_memory::HostMemory;
+use super::resolve::Routes;
 use super::session::Session;
 use super::session_key::SessionRequest;
 use super::session_ledger::{ConnectionPermit, SessionGrant, SessionLedger};
 use super::session_setup::SessionSetup;
-use super::snapshot::PoolSnapshot;
 use super::tls::TlsClient;
-use spool_core::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// The most addresses of a host that may accept a connection and refuse the session before the host is passed over.
 const MAX_REFUSALS: usize = 3;
@@ -27,55 +23,56 @@ fn too_late() -> ConnectError {
     ConnectError::Failed(error.to_owned())
 }
 
-/// All sessions of one agent.
+/// All sessions of one agent, and what was learned of hosts.
 pub(super) struct SessionPool {
-    config: Arc<SmtpConfig>,
-    routes: Arc<Routes>,
-    ledger: Arc<SessionLedger<Session>>,
+    pub(super) config: SmtpConfig,
+    pub(super) routes: Routes,
+    pub(super) ledger: Arc<SessionLedger<Session>>,
     tls: TlsClient,
-    plaintext: PeerMemory,
-    no_chunking: PeerMemory,
-    recipients: RecipientLimits,
+    /// Why TLS failed, with hosts that are sent mail in plaintext for a while.
+    pub(super) plaintext: HostMemory<String>,
+    /// Why BDAT failed, with hosts that are sent DATA for a while.
+    pub(super) no_chunking: HostMemory<String>,
+    /// The most recipients of a transaction.
+    pub(super) recipients: HostMemory<usize>,
     dead: DeadHosts,
 }
 
 impl SessionPool {
-    pub(super) fn new(config: Arc<SmtpConfig>, routes: Arc<Routes>) -> Arc<Self> {
+    pub(super) fn new(config: SmtpConfig, routes: Routes) -> Arc<Self> {
         Arc::new(Self {
             ledger: SessionLedger::new(config.connections),
             tls: TlsClient::new(config.tls_roots.clone()),
-            plaintext: PeerMemory::default(),
-            no_chunking: PeerMemory::default(),
-            recipients: RecipientLimits::default(),
+            plaintext: HostMemory::default(),
+            no_chunking: HostMemory::default(),
+            recipients: HostMemory::default(),
             dead: DeadHosts::default(),
             config,
             routes,
         })
     }
 
-    /// A session for `request`, within the limits: a cached one, or with `fresh` always a new one. It may be used until `end`.
+    /// A session for `request`, within the limits: a cached one, or with `fresh` always a new one.
     pub(super) async fn session(
         &self,
-        request: &SessionRequest,
-        target: &Target,
+        request: &SessionRequest<'_>,
         fresh: bool,
-        end: Instant,
     ) -> Result<Session, ConnectError> {
         let here = std::thread::current().id();
-        let give_up = (Instant::now() + self.config.connect_timeout).min(end);
+        let give_up = (Instant::now() + self.config.connect_timeout).min(request.end);
         loop {
             let preferred = |session: &Session| session.thread == here;
             match self.ledger.acquire(request, fresh, preferred, give_up).await {
                 Some(SessionGrant::Cached(session)) => {
                     let kept = session.parked_at.elapsed() < self.config.idle_timeout;
                     if kept && !session.wire.has_sent_or_closed() {
-                        session.wire.until(end);
+                        session.wire.until(request.end);
                         return Ok(session);
                     }
                 }
                 // Boxed, because the future takes kilobytes and most attempts find a cached session.
                 Some(SessionGrant::New(permit)) => {
-                    return Box::pin(self.open(request, target, permit, end)).await;
+                    return Box::pin(self.open(request, permit)).await;
                 }
                 None => {
                     let error = "no connection was closed in time to make room for another one";
@@ -88,31 +85,24 @@ impl SessionPool {
     /// Opens a session with TLS as the policy requires. If TLS fails and the policy allows it, opens another one in plaintext.
     async fn open(
         &self,
-        request: &SessionRequest,
-        target: &Target,
+        request: &SessionRequest<'_>,
         permit: ConnectionPermit<Session>,
-        end: Instant,
     ) -> Result<Session, ConnectError> {
         let hop = &request.key.hop;
         let may_fall_back = request.key.may_fall_back(&self.config);
-        let known = self.plaintext.reason(hop).filter(|_| may_fall_back);
-        let mut session = match self.connect(request, target, known, end).await {
-            Ok(session) => session,
-            Err(SessionError {
-                error,
-                tls_failed: true,
-            }) if may_fall_back => {
-                let reason = error.to_string();
+        let known = self.plaintext.get(hop).filter(|_| may_fall_back);
+        let mut session = match self.connect(request, known).await {
+            Err(ConnectError::TlsFailed(result)) if may_fall_back => {
+                let reason = result.to_string();
                 // On a new connection, because the state of this one is unknown.
-                let again = self.connect(request, target, Some(reason.clone()), end).await;
-                let session = again.map_err(|failed| failed.error)?;
+                let session = self.connect(request, Some(reason.clone())).await?;
                 tracing::info!(peer = %hop, reason, "TLS failed; plaintext for a while");
-                self.plaintext.note(hop, &reason, self.config.plaintext_memory);
+                self.plaintext.note(hop, reason, self.config.plaintext_memory);
                 session
             }
-            Err(failed) => return Err(failed.error),
+            other => other?,
         };
-        self.ledger.note(&request.key, session.protection.record());
+        self.ledger.note_tls(&request.key, session.protection.record());
         session.permit = Some(permit);
         Ok(session)
     }
@@ -120,20 +110,15 @@ impl SessionPool {
     /// Opens one session, unless the last connections to the host have failed.
     async fn connect(
         &self,
-        request: &SessionRequest,
-        target: &Target,
+        request: &SessionRequest<'_>,
         plaintext: Option<String>,
-        end: Instant,
-    ) -> Result<Session, SessionError> {
+    ) -> Result<Session, ConnectError> {
         let hop = &request.key.hop;
         let dead = |why| ConnectError::Failed(format!("not tried again so soon: {why}"));
         self.dead.may_try(hop).map_err(dead)?;
-        let opened = self.open_once(request, target, plaintext, end).await;
+        let opened = self.open_once(request, plaintext).await;
         match &opened {
-            Err(SessionError {
-                error: ConnectError::Failed(why),
-                ..
-            }) => self.dead.failed(hop, why),
+            Err(ConnectError::Failed(why)) => self.dead.failed(hop, why),
             Ok(_) | Err(_) => self.dead.reached(hop),
         }
         opened
@@ -143,33 +128,30 @@ impl SessionPool {
     /// is tried (RFC 5321 section 5.1).
     async fn open_once(
         &self,
-        request: &SessionRequest,
-        target: &Target,
+        request: &SessionRequest<'_>,
         plaintext: Option<String>,
-        end: Instant,
-    ) -> Result<Session, SessionError> {
-        let found = tokio::time::timeout_at(end, addresses(target, &self.routes)).await;
+    ) -> Result<Session, ConnectError> {
+        let found = timeout_at(request.end, addresses(request.target, &self.routes)).await;
         let mut addresses = found.unwrap_or_else(|_| Err(too_late()))?;
         let mut refusal = None;
         for _ in 0..MAX_REFUSALS {
             let connected = connect(&addresses, request.key.source, &self.config);
-            let connected = tokio::time::timeout_at(end, connected).await;
+            let connected = timeout_at(request.end, connected).await;
             let (tcp, address) = match connected.unwrap_or_else(|_| Err(too_late())) {
                 Ok(connected) => connected,
                 // The reply of one address says more than that others cannot be reached.
-                Err(error) => return Err(refusal.unwrap_or_else(|| error.into())),
+                Err(error) => return Err(refusal.unwrap_or(error)),
             };
             let setup = SessionSetup {
-                key: &request.key,
+                request,
                 config: &self.config,
                 tls: &self.tls,
                 plaintext: plaintext.clone(),
-                end,
             };
             match setup.open(tcp).await {
                 Ok(session) => return Ok(session),
                 Err(error) if error.may_depend_on_the_address() => {
-                    tracing::debug!(peer = %request.key.hop, %address, error = %error.error, "no session with this address");
+                    tracing::debug!(peer = %request.key.hop, %address, %error, "no session with this address");
                     refusal = Some(error);
                 }
                 Err(error) => return Err(error),
@@ -179,41 +161,7 @@ impl SessionPool {
                 break;
             }
         }
-        Err(refusal.unwrap_or_else(|| too_late().into()))
-    }
-
-    /// Whether BDAT may be used with this peer.
-    pub(super) fn may_chunk(&self, session: &Session) -> bool {
-        let offers = &session.capabilities;
-        let offered = self.config.chunking && offers.chunking && offers.pipelining;
-        offered && self.no_chunking.reason(&session.key.hop).is_none()
-    }
-
-    /// Stores that BDAT failed, and the reason: it is not used for a while.
-    pub(super) fn avoid_chunking(&self, hop: &NextHop, reason: &str) {
-        tracing::info!(peer = %hop, reason, "no BDAT for a while");
-        self.no_chunking.note(hop, reason, CHUNKING_PAUSE);
-    }
-
-    /// The most recipients that `hop` accepts in one transaction, as far as is known.
-    pub(super) fn most_recipients(&self, hop: &NextHop) -> usize {
-        self.recipients.most(hop)
-    }
-
-    /// Stores that `hop` accepts at most `most` recipients in a transaction.
-    pub(super) fn limit_recipients(&self, hop: &NextHop, most: usize) {
-        tracing::info!(peer = %hop, most, "fewer recipients in a transaction for a while");
-        self.recipients.note(hop, most);
-    }
-
-    /// Ends a session with QUIT.
-    pub(super) fn discard(&self, session: Session) {
-        tokio::spawn(session.quit());
-    }
-
-    /// Tries TLS again in the next session with `hop`.
-    pub(super) fn try_tls_again(&self, hop: &NextHop) {
-        self.plaintext.forget(hop);
+        Err(refusal.unwrap_or_else(too_late))
     }
 
     /// Keeps a session for the next message, or ends it if it has carried as many messages as it may.
@@ -232,16 +180,14 @@ impl SessionPool {
     /// Opens sessions for `request` until `sessions` are open, as far as the limits allow, and keeps them.
     pub(super) async fn warm(
         self: &Arc<Self>,
-        request: &SessionRequest,
-        target: &Target,
+        request: &SessionRequest<'_>,
         sessions: usize,
     ) -> Result<(), ConnectError> {
-        let end = Instant::now() + self.config.attempt_timeout;
         // All are held until the last one is open, so that none is returned twice.
         let mut held = Vec::new();
         let mut result = Ok(());
         for _ in 0..sessions.min(self.ledger.limit(request)) {
-            match self.session(request, target, false, end).await {
+            match self.session(request, false).await {
                 Ok(session) => held.push(session),
                 Err(error) => {
                     result = Err(error);
@@ -251,12 +197,6 @@ impl SessionPool {
         }
         held.into_iter().for_each(|session| self.park(session));
         result
-    }
-
-    /// The current state.
-    pub(super) fn snapshot(&self) -> PoolSnapshot {
-        let (open, counts) = self.ledger.counts();
-        PoolSnapshot::new(open, self.config.connections.max(1), counts)
     }
 
     /// Ends every idle session.

@@ -7,6 +7,7 @@ use super::resolve::Target;
 use super::source_address::SourceAddress;
 use spool_core::{Job, NextHop, TlsPolicy};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The key of the cache of sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,17 +22,21 @@ pub(super) struct SessionKey {
     pub(super) path: Arc<[NextHop]>,
 }
 
-/// A key, and the most connections of its path.
+/// A request for sessions with a host.
 #[derive(Debug, Clone)]
-pub(super) struct SessionRequest {
+pub(super) struct SessionRequest<'a> {
     pub(super) key: SessionKey,
+    /// The most connections of the path.
     pub(super) limit: usize,
+    pub(super) target: &'a Target,
+    /// Until when the sessions may be used.
+    pub(super) end: Instant,
 }
 
-impl SessionRequest {
-    /// The request of an attempt for `job` at `target`.
-    pub(super) fn new(target: &Target, job: &Job, config: &SmtpConfig) -> Self {
-        let mut request = Self::to(target, &job.next_hops, &job.path, config);
+impl<'a> SessionRequest<'a> {
+    /// The request of an attempt for `job` at `target`, which ends at `end`.
+    pub(super) fn new(target: &'a Target, job: &Job, config: &SmtpConfig, end: Instant) -> Self {
+        let mut request = Self::to(target, &job.next_hops, &job.path, config, end);
         if job.envelope.parameters.requiretls {
             // The certificate is verified by DANE or by the trusted roots (RFC 8689 section 4.2.1).
             let by_dane = request.key.dane.as_ref().is_some_and(|dane| dane.authenticates());
@@ -45,18 +50,19 @@ impl SessionRequest {
         request
     }
 
-    /// The request for sessions with `target` for mail to `next_hops`, whose path is `path`.
+    /// The request for sessions with `target` for mail to `next_hops`, whose path is `path`, until `end`.
     pub(super) fn to(
-        target: &Target,
+        target: &'a Target,
         next_hops: &[NextHop],
         path: &Arc<[NextHop]>,
         config: &SmtpConfig,
+        end: Instant,
     ) -> Self {
         let policy = config.policies.get(next_hops);
         let credentials = config.credentials.get(&target.hop);
         let needed = credentials
             .as_ref()
-            .map_or(TlsPolicy::None, |credentials| credentials.security().tls());
+            .map_or(TlsPolicy::None, |credentials| credentials.security);
         let limit = config.policies.get(path).max_connections;
         let limit = limit.and_then(|most| usize::try_from(most.get()).ok());
         Self {
@@ -69,6 +75,8 @@ impl SessionRequest {
                 path: Arc::clone(path),
             },
             limit: limit.unwrap_or(config.connections_per_destination).max(1),
+            target,
+            end,
         }
     }
 }

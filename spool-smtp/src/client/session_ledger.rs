@@ -4,6 +4,7 @@
 //! or the attempt waits until a connection is closed.
 
 use super::session_key::{SessionKey, SessionRequest};
+use super::snapshot::{DestinationSessions, PoolSnapshot};
 use spool_core::NextHop;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -37,19 +38,8 @@ pub(super) enum SessionGrant<S> {
 struct KeySessions<S> {
     /// The idle sessions, longest idle first, each with a number in the order of [`SessionLedger::park`].
     idle: Vec<(u64, S)>,
-    counts: OpenCounts,
-}
-
-/// The counts of one key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct OpenCounts {
-    /// The limit of the path.
-    pub(super) limit: usize,
-    pub(super) open: usize,
-    pub(super) waiting: usize,
-    pub(super) opened: u64,
-    pub(super) reused: u64,
-    pub(super) note: Option<String>,
+    /// Without the number of idle sessions.
+    counts: DestinationSessions,
 }
 
 struct LedgerState<S> {
@@ -59,14 +49,6 @@ struct LedgerState<S> {
     keys: HashMap<SessionKey, KeySessions<S>>,
     parked: u64,
     sweeping: bool,
-}
-
-/// The counts of one key, for display.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyCounts {
-    pub(super) key: SessionKey,
-    pub(super) idle: usize,
-    pub(super) counts: OpenCounts,
 }
 
 /// The connections of one agent. `S` is a session; it holds its [`ConnectionPermit`].
@@ -98,7 +80,7 @@ impl<S> SessionLedger<S> {
     }
 
     /// The most connections that the path of `request` may have: never more than three quarters of all.
-    pub(super) fn limit(&self, request: &SessionRequest) -> usize {
+    pub(super) fn limit(&self, request: &SessionRequest<'_>) -> usize {
         request.limit.min(self.total - self.total / 4).max(1)
     }
 
@@ -106,7 +88,7 @@ impl<S> SessionLedger<S> {
     /// With `fresh`, the idle sessions of the key are dropped, because others like them have ended.
     pub(super) async fn acquire(
         self: &Arc<Self>,
-        request: &SessionRequest,
+        request: &SessionRequest<'_>,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
         give_up: Instant,
@@ -135,7 +117,7 @@ impl<S> SessionLedger<S> {
     /// The same without waiting. Idle sessions are dropped to make room, the longest idle first.
     fn try_acquire(
         self: &Arc<Self>,
-        request: &SessionRequest,
+        request: &SessionRequest<'_>,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
     ) -> Option<SessionGrant<S>> {
@@ -169,10 +151,10 @@ impl<S> SessionLedger<S> {
         !is_swept
     }
 
-    /// Stores `note` for the sessions of `key`.
-    pub(super) fn note(&self, key: &SessionKey, note: Option<String>) {
+    /// Stores the TLS of the last session of `key` that was opened.
+    pub(super) fn note_tls(&self, key: &SessionKey, tls: Option<String>) {
         if let Some(sessions) = self.lock().keys.get_mut(key) {
-            sessions.counts.note = note;
+            sessions.counts.tls = tls;
         }
     }
 
@@ -193,18 +175,23 @@ impl<S> SessionLedger<S> {
         self.lock().sweeping = false;
     }
 
-    /// The total of open connections, and the counts of each key.
-    pub(super) fn counts(&self) -> (usize, Vec<KeyCounts>) {
+    /// The current state, for display.
+    pub(super) fn snapshot(&self) -> PoolSnapshot {
         let state = self.lock();
-        let counts = state.keys.iter().map(|(key, sessions)| KeyCounts {
-            key: key.clone(),
-            idle: sessions.idle.len(),
-            counts: sessions.counts.clone(),
+        let destinations = state.keys.values().map(|sessions| {
+            let mut counts = sessions.counts.clone();
+            counts.idle = sessions.idle.len();
+            counts.in_use = counts.open - counts.idle;
+            counts
         });
-        (state.open, counts.collect())
+        PoolSnapshot::new(state.open, self.total, destinations)
     }
 
-    fn grant(self: &Arc<Self>, state: &mut LedgerState<S>, request: &SessionRequest) -> ConnectionPermit<S> {
+    fn grant(
+        self: &Arc<Self>,
+        state: &mut LedgerState<S>,
+        request: &SessionRequest<'_>,
+    ) -> ConnectionPermit<S> {
         state.open += 1;
         *state.paths.entry(Arc::clone(&request.key.path)).or_default() += 1;
         state.change(&request.key, |counts| {
@@ -256,10 +243,10 @@ impl<S> LedgerState<S> {
     }
 
     /// Changes the counts of `key`, which is removed when it has neither connections nor waiting attempts.
-    fn change(&mut self, key: &SessionKey, change: impl FnOnce(&mut OpenCounts)) {
+    fn change(&mut self, key: &SessionKey, change: impl FnOnce(&mut DestinationSessions)) {
         let sessions = self.keys.entry(key.clone()).or_insert_with(|| KeySessions {
             idle: Vec::new(),
-            counts: OpenCounts::default(),
+            counts: DestinationSessions::new(key),
         });
         change(&mut sessions.counts);
         if sessions.counts.open + sessions.counts.waiting == 0 {
@@ -275,7 +262,7 @@ struct WaitingAttempt<'a, S> {
 }
 
 impl<'a, S> WaitingAttempt<'a, S> {
-    fn new(ledger: &'a SessionLedger<S>, request: &'a SessionRequest) -> Self {
+    fn new(ledger: &'a SessionLedger<S>, request: &'a SessionRequest<'_>) -> Self {
         let (key, limit) = (&request.key, ledger.limit(request));
         ledger.lock().change(key, |counts| {
             counts.waiting += 1;

@@ -1,5 +1,6 @@
 //! The ledger with fake sessions that are only numbers.
 
+use super::super::resolve::Target;
 use super::super::source_address::SourceAddress;
 use super::*;
 use proptest::prelude::*;
@@ -18,21 +19,24 @@ fn hops(hosts: &str) -> Arc<[NextHop]> {
 }
 
 /// A session with `host`, counted for `path`.
-fn want(host: &str, path: &str, limit: usize) -> SessionRequest {
+fn want(host: &str, path: &str, limit: usize) -> SessionRequest<'static> {
+    let hop = hops(host)[0].clone();
     SessionRequest {
+        target: Box::leak(Box::new(Target::configured(&hop))),
+        end: Instant::now(),
         key: SessionKey {
-            hop: hops(host)[0].clone(),
+            hop,
             tls: TlsPolicy::Opportunistic,
             dane: None,
             credentials: None,
-            source: SourceAddress::Any,
+            source: SourceAddress::default(),
             path: hops(path),
         },
         limit,
     }
 }
 
-fn to(host: &str, limit: usize) -> SessionRequest {
+fn to(host: &str, limit: usize) -> SessionRequest<'static> {
     want(host, host, limit)
 }
 
@@ -47,25 +51,37 @@ fn session(turn: SessionGrant<Fake>, number: usize) -> Fake {
 }
 
 /// A session, if one is available without waiting.
-fn now(ledger: &Arc<SessionLedger<Fake>>, want: &SessionRequest, number: usize) -> Option<Fake> {
+fn now(ledger: &Arc<SessionLedger<Fake>>, want: &SessionRequest<'static>, number: usize) -> Option<Fake> {
     let turn = ledger.try_acquire(want, false, |_| false);
     turn.map(|turn| session(turn, number))
 }
 
-fn park(ledger: &SessionLedger<Fake>, want: &SessionRequest, sessions: Vec<Fake>) {
+fn park(ledger: &SessionLedger<Fake>, want: &SessionRequest<'static>, sessions: Vec<Fake>) {
     for session in sessions {
         ledger.park(&want.key, session);
     }
 }
 
 fn waiting(ledger: &SessionLedger<Fake>) -> usize {
-    ledger.counts().1.iter().map(|count| count.counts.waiting).sum()
+    ledger
+        .snapshot()
+        .destinations
+        .iter()
+        .map(|sessions| sessions.waiting)
+        .sum()
+}
+
+fn assert_nothing_left(ledger: &SessionLedger<Fake>) {
+    let PoolSnapshot {
+        open, destinations, ..
+    } = ledger.snapshot();
+    assert_eq!((open, destinations), (0, Vec::new()));
 }
 
 /// Starts to wait for a session; none is available now.
 async fn later(
     ledger: &Arc<SessionLedger<Fake>>,
-    want: &SessionRequest,
+    want: &SessionRequest<'static>,
 ) -> tokio::task::JoinHandle<Option<usize>> {
     let before = waiting(ledger);
     let (waits, want) = (Arc::clone(ledger), want.clone());
@@ -91,7 +107,7 @@ fn no_path_has_more_than_its_limit_or_three_quarters_of_all() {
     let others: Vec<_> = (0..3)
         .filter_map(|n| now(&ledger, &to(&format!("h{n}"), 100), n))
         .collect();
-    assert_eq!((others.len(), ledger.counts().0), (2, 8));
+    assert_eq!((others.len(), ledger.snapshot().open), (2, 8));
     // With a total of one, a path may use it.
     assert!(now(&SessionLedger::new(1), &to("a", 9), 0).is_some());
 }
@@ -127,7 +143,7 @@ fn idle_sessions_are_dropped_to_make_room_the_longest_idle_first() {
     let three: Vec<_> = (1..4).filter_map(|n| now(&ledger, &a, n)).collect();
     park(&ledger, &a, three);
     let fourth = now(&ledger, &b, 4).unwrap();
-    assert_eq!((fourth.number, ledger.counts().0), (4, 2));
+    assert_eq!((fourth.number, ledger.snapshot().open), (4, 2));
 }
 
 #[test]
@@ -173,7 +189,7 @@ async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_beco
         ledger.park(&a.key, used);
         assert_eq!(turn.await.unwrap(), Some(number));
     }
-    assert_eq!(ledger.counts(), (0, Vec::new()));
+    assert_nothing_left(&ledger);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,8 +205,10 @@ async fn a_wait_that_times_out_is_counted_until_then() {
     assert!(given_up.await.unwrap_err().is_cancelled());
     assert_eq!(waiting(&ledger), 1);
     assert_eq!(turn.await.unwrap(), None);
-    let (open, counts) = ledger.counts();
-    assert_eq!((open, counts.len(), counts[0].counts.waiting), (1, 1, 0));
+    let PoolSnapshot {
+        open, destinations, ..
+    } = ledger.snapshot();
+    assert_eq!((open, destinations.len(), destinations[0].waiting), (1, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +220,7 @@ async fn a_fresh_session_is_none_of_the_idle_ones_and_ends_them() {
     }
     let turn = ledger.acquire(&a, true, |_| true, Instant::now()).await;
     assert_eq!(session(turn.unwrap(), 3).number, 3);
-    assert_eq!(ledger.counts(), (0, Vec::new()));
+    assert_nothing_left(&ledger);
 }
 
 #[derive(Debug, Clone)]
@@ -226,10 +244,14 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// The open and idle sessions, in total or of one path.
 fn sums(ledger: &SessionLedger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, usize) {
-    let counts = ledger.counts().1.into_iter();
-    let counts = counts.filter(|count| path.is_none_or(|path| count.key.path == *path));
-    counts.fold((0, 0), |(open, idle), count| {
-        (open + count.counts.open, idle + count.idle)
+    let path_of = |sessions: &DestinationSessions| match &sessions.route {
+        Some(route) => route.clone(),
+        None => vec![sessions.next_hop.clone()],
+    };
+    let counts = ledger.snapshot().destinations.into_iter();
+    let counts = counts.filter(|sessions| path.is_none_or(|path| path_of(sessions)[..] == **path));
+    counts.fold((0, 0), |(open, idle), sessions| {
+        (open + sessions.open, idle + sessions.idle)
     })
 }
 
@@ -265,10 +287,10 @@ proptest! {
             let (open, idle) = sums(&ledger, None);
             prop_assert!(open <= total);
             prop_assert_eq!(open, held.len() + idle);
-            prop_assert_eq!(open, ledger.counts().0);
+            prop_assert_eq!(open, ledger.snapshot().open);
         }
         drop(held);
         drop(ledger.take_idle(|_| true));
-        prop_assert_eq!(ledger.counts(), (0, Vec::new()));
+        assert_nothing_left(&ledger);
     }
 }

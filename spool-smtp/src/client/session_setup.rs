@@ -6,37 +6,34 @@
 use super::auth::authenticate;
 use super::capabilities::Capabilities;
 use super::config::SmtpConfig;
-use super::connect_error::{ConnectError, STARTTLS_NOT_OFFERED, SessionError};
+use super::connect_error::{ConnectError, STARTTLS_NOT_OFFERED, broken};
 use super::reply_filter::RawReply;
 use super::session::{Protection, Session};
-use super::session_key::SessionKey;
+use super::session_key::{SessionKey, SessionRequest};
 use super::stream::WireStream;
 use super::tls::{TlsClient, TlsFacts};
-use super::wire::{SPOKE_EARLY, UpgradeError, Wire};
+use super::wire::{SPOKE_EARLY, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
-use spool_core::{Reply, Stage, TlsPolicy};
+use spool_core::{AttemptResult, Reply, Stage, TlsPolicy};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 /// What a session is opened with.
 pub(super) struct SessionSetup<'a> {
-    pub(super) key: &'a SessionKey,
+    pub(super) request: &'a SessionRequest<'a>,
     pub(super) config: &'a SmtpConfig,
     pub(super) tls: &'a TlsClient,
     /// Why the session is in plaintext, if TLS has failed before; then TLS is not tried.
     pub(super) plaintext: Option<String>,
-    /// The end of the attempt.
-    pub(super) end: Instant,
 }
 
 impl SessionSetup<'_> {
     /// Opens a session that is ready for MAIL.
-    pub(super) async fn open(self, tcp: TcpStream) -> Result<Session, SessionError> {
-        let (key, config) = (self.key, self.config);
+    pub(super) async fn open(self, tcp: TcpStream) -> Result<Session, ConnectError> {
+        let (key, config) = (&self.request.key, self.config);
         let no_greeting = |why: String| ConnectError::Failed(format!("no greeting: {why}"));
         let peer = tcp.peer_addr().map_err(|error| no_greeting(error.to_string()))?;
-        let wire = Wire::new(tcp, self.end);
+        let wire = Wire::new(tcp, self.request.end);
         let mut protection = Protection::Plaintext(self.plaintext.clone());
         if config.is_implicit_tls(&key.hop) {
             protection = Protection::Tls(self.handshake(&wire).await?);
@@ -47,15 +44,14 @@ impl SessionSetup<'_> {
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
         let greeting = wire.take_reply().ok_or_else(|| no_greeting(wire.failure()))?;
         if !greeting.is(2) {
-            return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()).into());
+            return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()));
         }
         let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
             let why = wire.failure();
-            let error = match why == SPOKE_EARLY {
-                true => ConnectError::broken(Stage::Hello, why),
+            return Err(match why == SPOKE_EARLY {
+                true => ConnectError::broken(Stage::Hello, &why),
                 false => ConnectError::Failed(format!("no reply to EHLO: {why}")),
-            };
-            return Err(error.into());
+            });
         };
         let mut session = Session::new(connection, wire, key.clone(), protection, peer.ip());
         self.hello(&mut session, ehlo).await?;
@@ -75,7 +71,7 @@ impl SessionSetup<'_> {
             500..=599 => {
                 let helo = format!("HELO {}\r\n", self.config.hello_name());
                 let helo = session.ask(&helo, self.config.command_timeout).await;
-                let helo = helo.map_err(|error| ConnectError::broken(Stage::Hello, error))?;
+                let helo = helo.map_err(|error| ConnectError::broken(Stage::Hello, &error))?;
                 if !helo.is(2) {
                     return Err(refused(&helo));
                 }
@@ -86,29 +82,30 @@ impl SessionSetup<'_> {
     }
 
     /// STARTTLS, if the policy asks for it and the peer offers it.
-    async fn start_tls(&self, session: &mut Session) -> Result<(), SessionError> {
+    async fn start_tls(&self, session: &mut Session) -> Result<(), ConnectError> {
         if matches!(session.protection, Protection::Tls(_))
             || self.plaintext.is_some()
-            || self.key.tls == TlsPolicy::None
+            || self.request.key.tls == TlsPolicy::None
         {
             return Ok(());
         }
         if !session.capabilities.starttls {
-            return Ok(self.without_starttls()?);
+            return self.without_starttls();
         }
+        let tls_failed = |stage, error: &str| ConnectError::TlsFailed(broken(stage, error, false));
         let reply = session.ask("STARTTLS\r\n", self.config.tls_timeout).await;
-        let reply = reply.map_err(|error| SessionError::tls(ConnectError::broken(Stage::Tls, error)))?;
+        let reply = reply.map_err(|error| tls_failed(Stage::Tls, &error))?;
         match reply.code {
             // No other 2yz: from a peer that is out of step it may be the reply to an earlier command.
             220 => {}
-            421 => return Err(ConnectError::refused(Stage::Tls, reply.to_reply()).into()),
+            421 => return Err(ConnectError::refused(Stage::Tls, reply.to_reply())),
             400..=599 => {
-                let error = ConnectError::refused(Stage::Tls, reply.to_reply());
-                return Err(SessionError::tls(error));
+                let (stage, reply) = (Stage::Tls, reply.to_reply());
+                return Err(ConnectError::TlsFailed(AttemptResult::Refused { stage, reply }));
             }
             code => {
                 let error = format!("the peer answered STARTTLS with {code}");
-                return Err(ConnectError::broken(Stage::Tls, error).into());
+                return Err(ConnectError::broken(Stage::Tls, &error));
             }
         }
         session.protection = Protection::Tls(self.handshake(&session.wire).await?);
@@ -116,17 +113,19 @@ impl SessionSetup<'_> {
         let ehlo = format!("EHLO {}\r\n", self.config.hello_name());
         // With TLS 1.3 a peer that refuses the handshake says so in place of its first reply.
         let ehlo = session.ask(&ehlo, self.config.command_timeout).await;
-        let ehlo = ehlo.map_err(|error| SessionError::tls(ConnectError::broken(Stage::Hello, error)))?;
-        Ok(self.hello(session, ehlo).await?)
+        let ehlo = ehlo.map_err(|error| tls_failed(Stage::Hello, &error))?;
+        self.hello(session, ehlo).await
     }
 
     /// Whether a session with a peer that does not offer STARTTLS continues in plaintext.
     fn without_starttls(&self) -> Result<(), ConnectError> {
-        let policy = self.key.tls;
-        if policy <= TlsPolicy::Opportunistic {
+        let SessionKey {
+            tls: policy, dane, ..
+        } = &self.request.key;
+        if *policy <= TlsPolicy::Opportunistic {
             return Ok(());
         }
-        let why = match &self.key.dane {
+        let why = match dane {
             None => format!("the policy is \"{policy}\""),
             Some(dane) => format!("{} has TLSA records", dane.base),
         };
@@ -134,19 +133,13 @@ impl SessionSetup<'_> {
         Err(ConnectError::refused(Stage::Tls, Reply::new(554, &text)))
     }
 
-    async fn handshake(&self, wire: &Wire) -> Result<TlsFacts, SessionError> {
+    async fn handshake(&self, wire: &Wire) -> Result<TlsFacts, ConnectError> {
         wire.within(self.config.tls_timeout);
-        let upgraded = wire.upgrade(|tcp| self.tls.handshake(tcp, self.key)).await;
-        upgraded.map_err(|error| match error {
-            // Replies that were injected after the 220 would count as received through TLS. There is no retry in plaintext either.
-            UpgradeError::UnexpectedInput => {
-                let error = "the peer sent more than was asked before the handshake";
-                ConnectError::broken(Stage::Tls, error).into()
-            }
-            UpgradeError::Failed(error) => {
-                let error = format!("the handshake failed: {error}");
-                SessionError::tls(ConnectError::broken(Stage::Tls, error))
-            }
-        })
+        let SessionKey { hop, tls, dane, .. } = &self.request.key;
+        // The certificate must be for the name of the TLSA records (RFC 7672 section 8.1).
+        let host = dane.as_ref().map_or(hop.host(), |dane| &dane.base);
+        let verify = *tls == TlsPolicy::Verify;
+        wire.upgrade(|tcp| self.tls.handshake(tcp, host, verify, dane.clone()))
+            .await
     }
 }

@@ -1,6 +1,6 @@
 //! The state of the cache of sessions, for display. It contains no secret.
 
-use super::session_ledger::KeyCounts;
+use super::session_key::SessionKey;
 use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, TlsPolicy};
 use std::net::IpAddr;
@@ -50,8 +50,12 @@ pub struct DestinationSessions {
 }
 
 impl PoolSnapshot {
-    pub(super) fn new(open: usize, limit: usize, counts: Vec<KeyCounts>) -> Self {
-        let mut destinations: Vec<_> = counts.into_iter().map(DestinationSessions::from).collect();
+    pub(super) fn new(
+        open: usize,
+        limit: usize,
+        destinations: impl Iterator<Item = DestinationSessions>,
+    ) -> Self {
+        let mut destinations: Vec<_> = destinations.collect();
         destinations.sort_by(|a, b| (&a.next_hop, &a.route, &a.user).cmp(&(&b.next_hop, &b.route, &b.user)));
         Self {
             open,
@@ -61,24 +65,25 @@ impl PoolSnapshot {
     }
 }
 
-impl From<KeyCounts> for DestinationSessions {
-    fn from(count: KeyCounts) -> Self {
-        let KeyCounts { key, idle, counts } = count;
+impl DestinationSessions {
+    /// The sessions of `key`, before the first one is opened.
+    pub(super) fn new(key: &SessionKey) -> Self {
         let is_hop = *key.path == [key.hop.clone()];
+        let user = key.credentials.as_ref().map(|credentials| credentials.user());
         Self {
-            next_hop: key.hop,
+            next_hop: key.hop.clone(),
             route: (!is_hop).then(|| key.path.to_vec()),
             tls_policy: key.tls,
-            user: key.credentials.map(|credentials| credentials.user().to_owned()),
+            user: user.map(str::to_owned),
             source: key.source.addresses(),
-            limit: counts.limit,
-            open: counts.open,
-            idle,
-            in_use: counts.open - idle,
-            waiting: counts.waiting,
-            opened: counts.opened,
-            reused: counts.reused,
-            tls: counts.note,
+            limit: 0,
+            open: 0,
+            idle: 0,
+            in_use: 0,
+            waiting: 0,
+            opened: 0,
+            reused: 0,
+            tls: None,
         }
     }
 }

@@ -4,10 +4,9 @@
 //! an active attacker, but the alternative would be plaintext. The signature of the handshake is checked in any case, if the algorithm of
 //! the key is known.
 
-use super::certificate_key::{self, Checked};
+use super::certificate_key::refutes;
 use super::dane::Dane;
 use super::roots::TrustRoots;
-use super::session_key::SessionKey;
 use crate::fingerprint::sha256_hex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,10 +16,9 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
-use spool_core::TlsPolicy;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
@@ -29,49 +27,28 @@ use tokio_rustls::client::TlsStream;
 /// The properties of a session's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsFacts {
-    version: &'static str,
-    cipher: String,
-    verdict: CertificateVerdict,
+    suite: String,
     /// SHA-256 of the peer's certificate.
     fingerprint: String,
+    /// The result of checking the certificate.
+    verdict: String,
 }
 
 impl TlsFacts {
     /// Protocol version and cipher suite.
     pub(crate) fn suite(&self) -> String {
-        format!("{} {}", self.version, self.cipher)
+        self.suite.clone()
     }
 }
 
 impl fmt::Display for TlsFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}, sha256:{}, ",
-            self.version, self.cipher, self.fingerprint
-        )?;
-        self.verdict.fmt(f)
-    }
-}
-
-/// The result of checking the peer's certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct CertificateVerdict {
-    /// Whether it is valid for the peer's name according to the trusted roots, or why not.
-    verified: Result<(), String>,
-    /// The kind of the TLSA record that it matches, if there are such records.
-    dane: Option<String>,
-}
-
-impl fmt::Display for CertificateVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.verified, &self.dane) {
-            (Ok(()), None) => f.write_str("verified"),
-            (Ok(()), Some(dane)) => write!(f, "verified, {dane}"),
-            (Err(why), None) => write!(f, "not verified: {why}"),
-            // The trusted roots do not count then.
-            (Err(_), Some(dane)) => f.write_str(dane),
-        }
+        let Self {
+            suite,
+            fingerprint,
+            verdict,
+        } = self;
+        write!(f, "{suite}, sha256:{fingerprint}, {verdict}")
     }
 }
 
@@ -92,36 +69,12 @@ impl TlsClient {
         }
     }
 
-    /// A handshake with the peer of `key`. With the policy `verify` the certificate must be valid for its name; with TLSA records it must
-    /// match one of them.
-    pub(super) async fn handshake(
-        &self,
-        tcp: TcpStream,
-        key: &SessionKey,
-    ) -> Result<(TlsStream<TcpStream>, TlsFacts), String> {
-        let verify = key.tls == TlsPolicy::Verify;
-        // The certificate must be for the name of the TLSA records (RFC 7672 section 8.1).
-        let host = key.dane.as_ref().map_or(key.hop.host(), |dane| &dane.base);
-        self.handshake_with(tcp, host, verify, key.dane.clone())
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// A handshake with `host`, a name or an address. With `verify` the certificate must be valid for it.
+    /// A handshake with `host`, a name or an address. With `verify` the certificate must be valid for it; with `dane` it must match one of
+    /// the records.
     ///
     /// # Errors
     /// `InvalidInput` if `host` is neither, `InvalidData` if either side refused the handshake, and errors of the connection.
-    pub(crate) async fn handshake_as(
-        &self,
-        tcp: TcpStream,
-        host: &str,
-        verify: bool,
-    ) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
-        self.handshake_with(tcp, host, verify, None).await
-    }
-
-    /// The same; with `dane` the certificate must match one of the records.
-    async fn handshake_with(
+    pub(crate) async fn handshake(
         &self,
         tcp: TcpStream,
         host: &str,
@@ -134,10 +87,7 @@ impl TlsClient {
             algorithms: self.provider.signature_verification_algorithms,
             verify,
             dane,
-            verdict: Mutex::new(CertificateVerdict {
-                verified: Err("no certificate was shown".to_owned()),
-                dane: None,
-            }),
+            verdict: OnceLock::new(),
         });
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
@@ -156,7 +106,7 @@ impl TlsClient {
         // A resumed session has no certificate to record, and open sessions are kept anyway.
         config.resumption = Resumption::disabled();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
-        let facts = facts(stream.get_ref().1, verifier.verdict());
+        let facts = facts(stream.get_ref().1, &verifier);
         Ok((stream, facts))
     }
 
@@ -179,7 +129,7 @@ impl TlsClient {
     }
 }
 
-fn facts(connection: &CommonState, verdict: CertificateVerdict) -> TlsFacts {
+fn facts(connection: &CommonState, verifier: &Verifier) -> TlsFacts {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -191,11 +141,13 @@ fn facts(connection: &CommonState, verdict: CertificateVerdict) -> TlsFacts {
         format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
     });
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    let verdict = verifier.verdict.get().map(String::as_str);
     TlsFacts {
-        version,
-        cipher,
-        verdict,
+        suite: format!("{version} {cipher}"),
         fingerprint: certificate.map_or(String::new(), |der| sha256_hex(der)),
+        verdict: verdict
+            .unwrap_or("not verified: no certificate was shown")
+            .to_owned(),
     }
 }
 
@@ -207,17 +159,11 @@ struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     verify: bool,
     dane: Option<Arc<Dane>>,
-    verdict: Mutex<CertificateVerdict>,
+    /// The result of checking the certificate, for the record.
+    verdict: OnceLock<String>,
 }
 
 impl Verifier {
-    fn verdict(&self) -> CertificateVerdict {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
     /// Accepts a certificate that webpki cannot read, or whose key it does not support, if it need not be valid.
     fn or_unsupported_key(
         &self,
@@ -227,13 +173,13 @@ impl Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let strict = self.verify || self.dane.as_ref().is_some_and(|dane| dane.authenticates());
-        if strict || !matches!(checked, Err(Error::InvalidCertificate(_))) {
+        if strict
+            || !matches!(checked, Err(Error::InvalidCertificate(_)))
+            || refutes(certificate, message, signature, &self.algorithms)
+        {
             return checked;
         }
-        match certificate_key::check(certificate, message, signature, &self.algorithms) {
-            Checked::Right | Checked::Unknown => Ok(HandshakeSignatureValid::assertion()),
-            Checked::Wrong => checked,
-        }
+        Ok(HandshakeSignatureValid::assertion())
     }
 }
 
@@ -257,11 +203,14 @@ impl ServerCertVerifier for Verifier {
                 .check(end_entity, intermediates, now, &self.provider)
                 .map(|record| Some(format!("dane {record}"))),
         };
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = CertificateVerdict {
-            verified: checked.as_ref().map(drop).map_err(Error::to_string),
-            dane: dane.clone().ok().flatten(),
-        };
-        dane?;
+        let dane = dane?;
+        let _ = self.verdict.set(match (&checked, dane) {
+            (Ok(_), None) => "verified".to_owned(),
+            (Ok(_), Some(dane)) => format!("verified, {dane}"),
+            (Err(why), None) => format!("not verified: {why}"),
+            // The trusted roots do not count then.
+            (Err(_), Some(dane)) => dane,
+        });
         match checked {
             Err(error) if self.verify => Err(error),
             Ok(_) | Err(_) => Ok(ServerCertVerified::assertion()),

@@ -1,14 +1,22 @@
 //! One mail transaction on an open session: MAIL, a RCPT for each recipient, then DATA and the body, or BDAT.
 
 use super::config::SmtpConfig;
+use super::connect_error::broken;
 use super::envelope_commands::{EnvelopeCommand, EnvelopeCommands, GROUP};
-use super::envelope_replies::{EnvelopeReplies, Stop};
+use super::envelope_replies::{EnvelopeReplies, Stop, TransactionEnd};
 use super::reply_filter::RawReply;
 use super::session::Session;
-use super::transaction_outcome::{TransactionEnd, TransactionOutcome, broken};
 use super::wire::TIMED_OUT;
 use spool_core::{AttemptResult, Job, RecipientIndex, Reply, Stage, names_a_rate};
 use tokio::time::Instant;
+
+/// The session cannot be used any more, and what the peer answered is not about this message: another session may start over.
+#[derive(Debug)]
+pub(super) struct StaleSession {
+    pub(super) error: String,
+    /// Whether the session is in step with the peer and may end with QUIT.
+    pub(super) in_step: bool,
+}
 
 /// Sends `job` to these of its recipients on `session`.
 pub(super) async fn transact(
@@ -16,7 +24,7 @@ pub(super) async fn transact(
     job: &Job,
     recipients: &[RecipientIndex],
     config: &SmtpConfig,
-) -> TransactionOutcome {
+) -> Result<TransactionEnd, StaleSession> {
     let commands = EnvelopeCommands::new(session, job, recipients);
     let is_reused = session.messages > 0;
     session.messages += 1;
@@ -92,70 +100,67 @@ impl ClientTransaction<'_> {
     }
 
     /// The outcome of a transaction that was cut off in the envelope.
-    fn stopped(self, stop: Stop, recipients: usize) -> TransactionOutcome {
+    fn stopped(self, stop: Stop, recipients: usize) -> Result<TransactionEnd, StaleSession> {
         let in_doubt = self.sends_body_at_once && self.session.wire.body_may_have_arrived();
         if in_doubt && let Stop::Broken { error, .. } = &stop {
             self.session.chunking_failed = Some(error.clone());
         }
         // The peer may only have ended the session, which was used before: another one is tried.
         let is_stale = self.is_reused && self.replies.no_recipient_was_answered();
-        match stop {
-            Stop::Broken { error, .. } if is_stale && !in_doubt => TransactionOutcome::stale(error, false),
-            Stop::Closing { reply, .. } if is_stale => TransactionOutcome::stale(reply.to_string(), false),
-            Stop::Broken { .. } | Stop::Closing { .. } => self.replies.stopped(stop, recipients, in_doubt),
-        }
+        let error = match &stop {
+            Stop::Broken { error, .. } if is_stale && !in_doubt => error.clone(),
+            Stop::Closing { reply, .. } if is_stale => reply.to_string(),
+            Stop::Broken { .. } | Stop::Closing { .. } => {
+                return Ok(self.replies.stopped(stop, recipients, in_doubt));
+            }
+        };
+        let in_step = false;
+        Err(StaleSession { error, in_step })
     }
 
     /// Sends the body if the peer asks for it. Every command of the envelope was answered, or MAIL or all recipients were refused.
-    async fn finish(mut self) -> TransactionOutcome {
-        let replies = std::mem::take(&mut self.replies);
-        let last = replies.last.as_ref().map(|reply| reply.code);
+    async fn finish(mut self) -> Result<TransactionEnd, StaleSession> {
+        let mut replies = std::mem::take(&mut self.replies);
+        let last = replies.last.take();
+        let code = last.as_ref().map(|reply| reply.code);
         // After 354 the peer waits for a body: without one, the session must end.
-        let waits_for_body = last == Some(354);
+        let waits_for_body = code == Some(354);
         // Some servers read the body of a refused BDAT as commands. Their replies would be taken for those to later commands.
-        let read_as_commands = self.sends_body_at_once && matches!(last, Some(500..=504));
+        let read_as_commands = self.sends_body_at_once && matches!(code, Some(500..=504));
         let in_step = !waits_for_body && !read_as_commands;
         self.session.needs_reset = true;
-        if let Some(reply) = replies.mail {
-            if self.is_reused && is_about_the_session(&reply) {
-                return TransactionOutcome::stale(reply.to_string(), in_step);
+        let (result, reusable) = match (replies.mail.take(), last) {
+            (Some(reply), _) if self.is_reused && is_about_the_session(&reply) => {
+                let error = reply.to_string();
+                return Err(StaleSession { error, in_step });
             }
-            let stage = Stage::Mail;
-            let result = AttemptResult::Refused { stage, reply };
-            return TransactionOutcome::ended(result, Vec::new(), in_step);
-        }
-        if replies.accepted == 0 {
-            return TransactionOutcome::ended(AttemptResult::AllRefused, replies.refused, in_step);
-        }
-        let (result, reusable) = match replies.last {
-            Some(reply) if read_as_commands => {
+            (Some(reply), _) => {
+                let stage = Stage::Mail;
+                (AttemptResult::Refused { stage, reply }, in_step)
+            }
+            (None, _) if replies.accepted == 0 => (AttemptResult::AllRefused, in_step),
+            (None, Some(reply)) if read_as_commands => {
                 // The reply may not be about the message.
                 let error = format!("BDAT, which the peer offers, was answered {}", reply.to_reply());
                 self.session.chunking_failed = Some(error.clone());
-                return TransactionOutcome::stale(error, false);
+                return Err(StaleSession { error, in_step });
             }
-            Some(reply) if self.sends_body_at_once => self.final_result(&reply),
-            Some(_) if waits_for_body => self.send_body().await,
-            Some(reply) => {
+            (None, Some(reply)) if self.sends_body_at_once => self.final_result(&reply),
+            (None, Some(_)) if waits_for_body => self.send_body().await,
+            (None, Some(reply)) => {
                 let (stage, reply) = (Stage::Data, reply.to_reply());
                 (AttemptResult::Refused { stage, reply }, true)
             }
-            None => (broken(Stage::Data, "no reply to DATA".to_owned(), false), false),
+            (None, None) => (broken(Stage::Data, "no reply to DATA", false), false),
         };
-        TransactionOutcome::Ended(TransactionEnd {
-            result,
-            refused: replies.refused,
-            postponed: replies.postponed,
-            reusable,
-            cut_after: None,
-        })
+        Ok(replies.end(result, reusable))
     }
 
     /// Sends the body and reads the final reply. Returns the result, and whether the session may be used again.
     async fn send_body(&mut self) -> (AttemptResult, bool) {
         let session = &mut *self.session;
         if session.wire.has_sent_or_closed() {
-            let error = "the peer spoke before the body or closed the connection".to_owned();
+            let error = "the peer spoke before the body or closed the connection";
             return (broken(Stage::Body, error, false), false);
         }
         // The limits hold for each part of the body, however large it is; the whole has the limit of the attempt.
@@ -166,7 +171,7 @@ impl ClientTransaction<'_> {
             Err(error) => {
                 let in_doubt = session.wire.body_may_have_arrived();
                 let stage = if in_doubt { Stage::FinalReply } else { Stage::Body };
-                (broken(stage, error, in_doubt), false)
+                (broken(stage, &error, in_doubt), false)
             }
             Ok(reply) => {
                 // The final dot ends the transaction, whatever the reply; after BDAT, RSET does (RFC 3030 section 2).
@@ -190,7 +195,7 @@ impl ClientTransaction<'_> {
         }
         let error = format!("a reply of the wrong kind to the body: {}", reply.to_reply());
         let in_doubt = self.session.wire.body_may_have_arrived();
-        (broken(stage, error, in_doubt), false)
+        (broken(stage, &error, in_doubt), false)
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! lettre gets only the class of each reply, in a fixed form; the session takes the reply itself from here.
 
+use super::connect_error::{ConnectError, broken};
 use super::reply_filter::{RawReply, ReplyFilter};
 use super::socket::{PeerState, Socket};
 use bytes::{Buf, Bytes};
+use spool_core::Stage;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -93,15 +96,6 @@ impl WireState {
     pub(super) fn within(&mut self, span: Duration) {
         self.deadline = (Instant::now() + span).min(self.end);
     }
-}
-
-/// Why a connection is not under TLS.
-#[derive(Debug)]
-pub(super) enum UpgradeError {
-    /// Bytes arrived in plaintext that belong to no reply.
-    UnexpectedInput,
-    /// The handshake failed, with the reason in one line.
-    Failed(String),
 }
 
 /// The shared state of one connection.
@@ -211,27 +205,32 @@ impl Wire {
         self.peer_state() != PeerState::Quiet
     }
 
-    /// Replaces the connection by the result of `handshake`, within the deadline of the step. Fails if there is unread input: it would
-    /// count as received through TLS.
+    /// Replaces the connection by the result of `handshake`, within the deadline of the step. Fails if there is unread input: replies that
+    /// were injected after the 220 would count as received through TLS. There is no retry in plaintext either.
     pub(super) async fn upgrade<T, F>(
         &self,
         handshake: impl FnOnce(TcpStream) -> F,
-    ) -> Result<T, UpgradeError>
+    ) -> Result<T, ConnectError>
     where
-        F: Future<Output = Result<(TlsStream<TcpStream>, T), String>>,
+        F: Future<Output = io::Result<(TlsStream<TcpStream>, T)>>,
     {
         if self.peer_state() == PeerState::Sent {
-            return Err(UpgradeError::UnexpectedInput);
+            let error = "the peer sent more than was asked before the handshake";
+            return Err(ConnectError::broken(Stage::Tls, error));
         }
         let (tcp, deadline) = {
             let mut state = self.lock();
             (state.socket.take_plain(), state.deadline)
         };
-        let tcp = tcp.ok_or_else(|| UpgradeError::Failed("the session is not in plaintext".to_owned()))?;
+        let failed = |error: &str| {
+            let error = format!("the handshake failed: {error}");
+            ConnectError::TlsFailed(broken(Stage::Tls, &error, false))
+        };
+        let tcp = tcp.ok_or_else(|| failed("the session is not in plaintext"))?;
         let (tls, facts) = timeout_at(deadline, handshake(tcp))
             .await
-            .unwrap_or_else(|_| Err(TIMED_OUT.to_owned()))
-            .map_err(UpgradeError::Failed)?;
+            .unwrap_or_else(|_| Err(io::Error::other(TIMED_OUT)))
+            .map_err(|error| failed(&error.to_string()))?;
         self.lock().socket = Socket::Tls(Box::new(tls));
         Ok(facts)
     }

@@ -55,7 +55,7 @@ impl Connector {
     pub(super) async fn handshake(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
         let address = tcp.peer_addr()?.ip().to_string();
         let host = self.name.as_deref().unwrap_or(&address);
-        let done = self.tls.handshake_as(tcp, host, self.verify).await;
+        let done = self.tls.handshake(tcp, host, self.verify, None).await;
         done.map_err(|error| io::Error::new(error.kind(), format!("TLS with {host}: {error}")))
     }
 }

@@ -2,11 +2,10 @@
 
 use super::tlsa::{Tlsa, usable};
 use crate::client::resolve::{LookupError, Resolve};
-use spool_core::TlsPolicy;
 
 /// The requirements of the TLSA records of a host: TLS, and a certificate that matches one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::client) struct Dane {
+pub(crate) struct Dane {
     /// The name of the records. It is sent in SNI, and a certificate of an authority may be for it.
     pub(in crate::client) base: String,
     /// Further names that a certificate of an authority may be for; empty if no record names an authority.
@@ -30,11 +29,6 @@ impl Dane {
             others: names,
             records,
         }
-    }
-
-    /// The lowest security of a session.
-    pub(in crate::client) const fn tls(&self) -> TlsPolicy {
-        TlsPolicy::Required
     }
 
     /// Whether certificates are checked.

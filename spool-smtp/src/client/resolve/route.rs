@@ -5,10 +5,10 @@
 
 use super::target::Target;
 use super::unroutable::Unroutable;
-use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig};
+use super::{Addresses, Exchanger, LookupError, Resolve, RouteConfig};
 use crate::client::config::SmtpConfig;
 use crate::client::dane::Dane;
-use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
+use crate::client::sts::{HTTPS, Mode, Policy, PolicyCache, over_https};
 use futures_util::future::join_all;
 use spool_core::{NextHop, TlsPolicy, a_labels};
 use std::collections::{HashSet, VecDeque};
@@ -38,8 +38,9 @@ impl Routes {
     pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, config: &SmtpConfig) -> Self {
         let route = config.route.clone();
         let sts = route.mta_sts.then(|| {
-            let fetch = HttpsFetch::new(Arc::clone(&resolver), route.clone(), config.tls_roots.clone());
-            PolicyCache::new(Arc::clone(&resolver), Arc::new(fetch))
+            let (resolver, roots) = (Arc::clone(&resolver), config.tls_roots.clone());
+            let fetch = over_https(HTTPS, Arc::clone(&resolver), route.clone(), roots);
+            PolicyCache::new(resolver, fetch)
         });
         Self {
             resolver,
@@ -104,7 +105,10 @@ impl Routes {
             let addresses = self.addresses(hop.host()).await;
             let addresses = addresses.map_err(|error| Unroutable::unknown(hop.host(), &error))?;
             target.dane = self.dane(hop.host(), hop, &addresses).await?;
-            target.tls = target.dane.as_ref().map_or(TlsPolicy::None, |dane| dane.tls());
+            target.tls = target
+                .dane
+                .as_ref()
+                .map_or(TlsPolicy::None, |_| TlsPolicy::Required);
             target.addresses = Some(addresses.ips);
         }
         Ok(target)
@@ -133,26 +137,19 @@ impl Routes {
     ) -> Result<(VecDeque<Vec<String>>, bool), Unroutable> {
         let domain = || hop.host().to_owned();
         let asked = tokio::time::timeout(self.timeout, self.resolver.exchangers(hop.host()));
-        let answer = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
-            Ok(answer) => answer,
+        let (mut found, secure) = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(answer) => (answer.records, answer.secure),
             // Without an MX record the domain itself is the host (RFC 5321 section 5.1). Only its addresses need validation then.
-            Err(LookupError::NoData) => Answer {
-                records: vec![Exchanger {
-                    preference: 0,
-                    host: domain(),
-                }],
-                secure: true,
-            },
+            Err(LookupError::NoData) => {
+                let (preference, host) = (0, domain());
+                (vec![Exchanger { preference, host }], true)
+            }
             Err(LookupError::NoSuchDomain) => return Err(Unroutable::NoSuchDomain { domain: domain() }),
-            Err(LookupError::Temporary(error)) => {
+            Err(error @ LookupError::Temporary(_)) => {
                 let name = format!("the mail exchangers of {}", hop.host());
-                return Err(Unroutable::Unknown { name, error });
+                return Err(Unroutable::unknown(&name, &error));
             }
         };
-        let Answer {
-            records: mut found,
-            secure,
-        } = answer;
         found.retain(|exchanger| !exchanger.host.is_empty());
         if found.is_empty() {
             return Err(Unroutable::NullMx { domain: domain() });
@@ -165,11 +162,8 @@ impl Routes {
         if let Some(own) = found.iter().find(own).cloned() {
             found.retain(|exchanger| exchanger.preference < own.preference);
             if found.is_empty() {
-                let host = own.host;
-                return Err(Unroutable::Loop {
-                    domain: domain(),
-                    host,
-                });
+                let (domain, host) = (domain(), own.host);
+                return Err(Unroutable::Loop { domain, host });
             }
         }
         let mut seen = HashSet::new();
@@ -292,25 +286,24 @@ impl Route<'_> {
             return Err(Unroutable::NotInPolicy { domain, host });
         }
         addresses.retain(|address| !config.is_ignored(*address));
-        // An MX record must not contain an address (RFC 2181 section 10.3).
-        let mistake = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
         let hop = match self.hop.is_mx() {
+            // An MX record must not contain an address (RFC 2181 section 10.3).
+            true if host.parse::<IpAddr>().is_ok() => None,
             true => format!("{host}:{}", self.hop.port()).parse().ok(),
             false => Some(self.hop.clone()),
         };
-        match hop {
-            Some(hop) if !addresses.is_empty() && !mistake => Ok(Target {
-                hop,
-                addresses: Some(addresses),
-                tls: match (policy, &dane) {
-                    (Some(_), _) => TlsPolicy::Verify,
-                    (None, Some(dane)) => dane.tls(),
-                    (None, None) => TlsPolicy::None,
-                },
-                dane,
-            }),
-            Some(_) | None => Err(self.no_address(host)),
-        }
+        let hop = hop.filter(|_| !addresses.is_empty());
+        let tls = match (policy, &dane) {
+            (Some(_), _) => TlsPolicy::Verify,
+            (None, Some(_)) => TlsPolicy::Required,
+            (None, None) => TlsPolicy::None,
+        };
+        Ok(Target {
+            hop: hop.ok_or_else(|| self.no_address(host))?,
+            addresses: Some(addresses),
+            tls,
+            dane,
+        })
     }
 
     fn no_address(&self, host: &str) -> Unroutable {

@@ -20,7 +20,7 @@ pub(in crate::client) struct Target {
 
 impl Target {
     /// A host of the configuration, before any lookup.
-    pub(super) fn configured(hop: &NextHop) -> Self {
+    pub(in crate::client) fn configured(hop: &NextHop) -> Self {
         Self {
             hop: hop.clone(),
             addresses: None,

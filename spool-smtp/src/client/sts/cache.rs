@@ -50,13 +50,13 @@ type SharedEntry = Arc<tokio::sync::Mutex<PolicyEntry>>;
 #[derive(Debug)]
 pub(in crate::client) struct PolicyCache {
     resolver: Arc<dyn Resolve>,
-    fetch: Arc<dyn Fetch>,
+    fetch: Fetch,
     domains: Mutex<HashMap<String, SharedEntry>>,
 }
 
 impl PolicyCache {
     /// A cache that reads the announcements with `resolver` and the policies with `fetch`.
-    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, fetch: Arc<dyn Fetch>) -> Self {
+    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, fetch: Fetch) -> Self {
         Self {
             resolver,
             fetch,
@@ -102,7 +102,7 @@ impl PolicyCache {
     }
 
     async fn refresh(&self, domain: &str, id: &str, entry: &mut PolicyEntry) {
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.fetch(domain)).await;
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.get(domain)).await;
         let text = fetched.unwrap_or_else(|_| Err("timed out".to_owned()));
         let policy = text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string()));
         let now = Instant::now();
@@ -141,13 +141,13 @@ fn is_due(entry: &mut PolicyEntry, id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::OneText;
+    use super::super::tests::one_text;
     use super::*;
     use crate::client::resolve::tests::Names;
 
     #[test]
     fn no_more_domains_are_kept_than_allowed() {
-        let cache = PolicyCache::new(Arc::new(Names::default()), Arc::new(OneText("")));
+        let cache = PolicyCache::new(Arc::new(Names::default()), one_text(""));
         let kept = || cache.domains.lock().unwrap().len();
         let domain = |n: usize| format!("d{n}.example");
         let in_use =

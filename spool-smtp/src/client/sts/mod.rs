@@ -10,7 +10,7 @@ mod policy;
 pub(super) use cache::PolicyCache;
 #[cfg(test)]
 pub(super) use fetch::Fetch;
-pub(super) use fetch::HttpsFetch;
+pub(super) use fetch::{HTTPS, over_https};
 pub(super) use policy::{Mode, Policy};
 
 #[cfg(test)]

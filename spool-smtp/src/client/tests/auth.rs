@@ -5,7 +5,7 @@ use super::peer::{EHLO, GO, HELLO, OK, STARTTLS, Seen, TAKEN, TLS_EHLO, peer};
 use super::pki::Cert;
 use super::tls::with;
 use super::{code, deliver, job};
-use crate::client::{AuthSecurity, Credentials, Lookup, SmtpAgent, SmtpConfig};
+use crate::client::{Credentials, Lookup, SmtpAgent, SmtpConfig};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spool_core::{AttemptReport, AttemptResult, Stage, TlsPolicy};
@@ -169,21 +169,21 @@ async fn credentials_go_only_over_what_they_may_go() {
     };
     let refuses = vec![HELLO, tls_ehlo.clone(), Say(b"454 4.7.0 no TLS now\r\n")];
     let plain = vec![HELLO, PLAIN, IN, OK, OK, GO, TAKEN];
-    use AuthSecurity::{AnyTls, Plaintext, VerifiedTls};
+    use TlsPolicy::{None, Opportunistic, Required, Verify};
     let cases = [
-        (tls(Cert::Good), VerifiedTls, true),
-        (tls(Cert::SelfSigned), VerifiedTls, false),
-        (tls(Cert::SelfSigned), AnyTls, true),
-        (tls(Cert::Stolen), AnyTls, false),
-        (plain.clone(), AnyTls, false),
-        (plain.clone(), VerifiedTls, false),
-        (plain.clone(), Plaintext, true),
+        (tls(Cert::Good), Verify, true),
+        (tls(Cert::SelfSigned), Verify, false),
+        (tls(Cert::SelfSigned), Required, true),
+        (tls(Cert::Stolen), Required, false),
+        (plain.clone(), Required, false),
+        (plain.clone(), Verify, false),
+        (plain.clone(), None, true),
         // Plaintext is allowed, but after TLS has failed there is no attempt without it.
-        (refuses, Plaintext, false),
+        (refuses, None, false),
     ];
     for (n, (script, security, expected)) in cases.into_iter().enumerate() {
-        for policy in [TlsPolicy::None, TlsPolicy::Opportunistic] {
-            if security == Plaintext && policy == TlsPolicy::None && n == 7 {
+        for policy in [None, Opportunistic] {
+            if security == None && policy == None && n == 7 {
                 // Without TLS.
                 continue;
             }
@@ -210,7 +210,7 @@ async fn credentials_are_for_the_host_they_were_named_for_and_part_the_sessions(
     let now = Arc::clone(&user);
     config.credentials = Lookup::new(move |hop: &spool_core::NextHop| {
         let credentials = Credentials::password(now.lock().unwrap().clone(), "pw").unwrap();
-        (*hop == named).then(|| Arc::new(credentials.over(AuthSecurity::Plaintext)))
+        (*hop == named).then(|| Arc::new(credentials.over(TlsPolicy::None)))
     });
     let agent = SmtpAgent::new(config);
     for (hop, name) in [(&ours, "ada"), (&other, "ada"), (&ours, "bob")] {

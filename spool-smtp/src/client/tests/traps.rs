@@ -182,7 +182,7 @@ async fn connections_do_not_wait_for_an_acknowledgement() {
     // lettre leaves Nagle's algorithm on and writes the body and its dot separately, which costs 40 ms for each message on loopback.
     let (hop, _) = peer(&[&[HELLO, Close]]).await;
     let address = format!("{}:{}", hop.host(), hop.port()).parse().unwrap();
-    let tcp = super::super::source_address::SourceAddress::Any
+    let tcp = super::super::source_address::SourceAddress::default()
         .connect(address)
         .await
         .unwrap();

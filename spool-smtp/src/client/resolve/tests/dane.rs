@@ -5,7 +5,7 @@ use super::Names;
 use crate::client::config::SmtpConfig;
 use crate::client::dane::{Tlsa, record};
 use crate::client::sts::PolicyCache;
-use crate::client::sts::tests::OneText;
+use crate::client::sts::tests::one_text;
 use spool_core::NextHop;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ async fn way_with(
     let mut routes = Routes::new(names.clone(), &config);
     if let Some(text) = sts {
         names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
-        routes = routes.with_policies(PolicyCache::new(names.clone(), Arc::new(OneText(text))));
+        routes = routes.with_policies(PolicyCache::new(names.clone(), one_text(text)));
     }
     let hop: NextHop = hop.parse().unwrap();
     let mut route = routes.to(&hop, true).await;

@@ -4,7 +4,7 @@ use super::super::{RouteConfig, Routes};
 use super::Names;
 use crate::client::SmtpConfig;
 use crate::client::sts::PolicyCache;
-use crate::client::sts::tests::OneText;
+use crate::client::sts::tests::one_text;
 use spool_core::NextHop;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -309,7 +309,7 @@ async fn under_an_enforced_policy_only_its_hosts_are_tried_and_only_with_verifie
     ] {
         let names = Arc::new(three());
         names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
-        let policies = PolicyCache::new(names.clone(), Arc::new(OneText(text)));
+        let policies = PolicyCache::new(names.clone(), one_text(text));
         let routes = Routes::new(names, &relay(RouteConfig::default())).with_policies(policies);
         let mut route = routes.to(&D.parse().unwrap(), true).await;
         for expected in expected {

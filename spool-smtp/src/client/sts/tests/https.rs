@@ -1,6 +1,6 @@
 //! The fetch, against a server with a certificate on loopback.
 
-use super::super::{Fetch, HttpsFetch};
+use super::super::over_https;
 use crate::client::resolve::tests::Names;
 use crate::client::resolve::{RouteConfig, Routes};
 use crate::client::{SmtpConfig, TrustRoots};
@@ -70,8 +70,8 @@ async fn fetch(port: u16, roots: TrustRoots, on_loopback: bool) -> Result<String
     if on_loopback {
         route.ignored_networks.clear();
     }
-    HttpsFetch::at(port, Arc::new(names), route, roots)
-        .fetch("d.example")
+    over_https(port, Arc::new(names), route, roots)
+        .get("d.example")
         .await
 }
 

@@ -1,6 +1,7 @@
 //! The cache of policies. Time is virtual.
 
 use super::super::{Fetch, Mode, PolicyCache};
+use crate::client::Lookup;
 use crate::client::resolve::LookupError;
 use crate::client::resolve::tests::Names;
 use spool_core::BoxFuture;
@@ -49,22 +50,22 @@ impl Script {
     }
 }
 
-impl Fetch for Script {
-    fn fetch(&self, domain: &str) -> BoxFuture<Result<String, String>> {
+fn server(script: Arc<Script>) -> Fetch {
+    Lookup::new(move |domain: &str| -> BoxFuture<Result<String, String>> {
         assert_eq!(domain, "d.example");
-        *self.fetched.lock().unwrap() += 1;
-        let (text, takes) = (self.text.lock().unwrap().clone(), self.takes);
+        *script.fetched.lock().unwrap() += 1;
+        let (text, takes) = (script.text.lock().unwrap().clone(), script.takes);
         Box::pin(async move {
             tokio::time::sleep(takes).await;
             text
         })
-    }
+    })
 }
 
 fn started(mode: &str) -> (Arc<Names>, Arc<Script>, PolicyCache) {
     let (names, script) = (Arc::new(Names::default()), Script::new(mode));
     names.set_texts(NAME, Ok(&ANNOUNCED));
-    let policies = PolicyCache::new(names.clone(), script.clone());
+    let policies = PolicyCache::new(names.clone(), server(script.clone()));
     (names, script, policies)
 }
 
@@ -173,7 +174,7 @@ async fn a_policy_server_that_hangs_is_left_after_a_minute() {
     names.set_texts(NAME, Ok(&ANNOUNCED));
     let mut script = Script::new("enforce");
     Arc::get_mut(&mut script).unwrap().takes = HOUR;
-    let policies = PolicyCache::new(names, script);
+    let policies = PolicyCache::new(names, server(script));
     let start = tokio::time::Instant::now();
     assert_eq!(mode(&policies).await, None);
     assert_eq!(start.elapsed(), Duration::from_secs(60));
