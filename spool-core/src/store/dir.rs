@@ -18,15 +18,6 @@ const OLDEST: u32 = 1;
 const OTHERS: u32 = 0o077;
 const WRITERS: u32 = 0o022;
 
-/// Whether a directory is a spool, or can become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DirKind {
-    /// A spool of this format.
-    Spool(u32),
-    /// Empty, or an interrupted creation.
-    Unfinished,
-}
-
 /// The locks on a spool, released when they are dropped.
 #[derive(Debug)]
 pub(super) struct DirLock {
@@ -39,17 +30,14 @@ impl DirLock {
     /// Locks `dir`, creates it if it is missing, and makes it a spool if it is not one yet.
     pub(super) fn acquire(fs: &dyn Fs, dir: &Path) -> Result<Self, OpenError> {
         make_missing(fs, dir)?;
-        if let Some(owner) = fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
-            let dir = dir.to_owned();
-            return Err(OpenError::ForeignOwner { dir, owner });
-        }
+        check_owner(fs, dir)?;
         examine(fs, dir)?;
         let locked_dir = lock_dir(fs, dir)?;
         let lock = lock(fs, dir)?;
         // If the path of the spool is a link, the operator chose so, and it is followed.
         tighten(fs, &dir.join("."))?;
         // Again, under the lock: another process may have finished the creation meanwhile.
-        let found = examine(fs, dir)?;
+        let is_spool = examine(fs, dir)?;
         for path in layout::DIRECTORIES.map(|name| dir.join(name)) {
             tighten(fs, &path)?;
         }
@@ -59,7 +47,7 @@ impl DirLock {
         }
         // Also syncs names that another process created but did not sync.
         fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
-        if found == DirKind::Unfinished {
+        if !is_spool {
             // The spool's own name is synced before FORMAT is written: no later start does it. An interrupted creation
             // may have left it unsynced.
             let parent = parent(dir);
@@ -81,8 +69,8 @@ impl DirLock {
 /// Checks without the lock that `dir` is a spool of a known format.
 pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     match examine(fs, dir)? {
-        DirKind::Spool(_) => Ok(()),
-        DirKind::Unfinished => Err(OpenError::NotASpool(dir.to_owned())),
+        true => Ok(()),
+        false => Err(OpenError::NotASpool(dir.to_owned())),
     }
 }
 
@@ -91,12 +79,18 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
 /// # Errors
 /// As opening it would return: another owner, not a spool, a newer format, or unreadable.
 pub fn examine_dir(dir: &Path) -> Result<(), OpenError> {
-    let fs = RealFs;
-    if let Some(owner) = fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
-        let dir = dir.to_owned();
-        return Err(OpenError::ForeignOwner { dir, owner });
+    check_owner(&RealFs, dir)?;
+    examine(&RealFs, dir).map(drop)
+}
+
+fn check_owner(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    match fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
+        Some(owner) => Err(OpenError::ForeignOwner {
+            dir: dir.to_owned(),
+            owner,
+        }),
+        None => Ok(()),
     }
-    examine(&fs, dir).map(drop)
 }
 
 fn make_missing(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
@@ -125,10 +119,7 @@ fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         mode => mode.map_err(OpenError::io("use", dir))?,
     };
-    if let Some(owner) = fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
-        let dir = dir.to_owned();
-        return Err(OpenError::ForeignOwner { dir, owner });
-    }
+    check_owner(fs, dir)?;
     if mode & OTHERS == 0 {
         return Ok(());
     }
@@ -140,7 +131,8 @@ fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     fs.close_dir(dir).map_err(OpenError::io("close to others", dir))
 }
 
-fn examine(fs: &dyn Fs, dir: &Path) -> Result<DirKind, OpenError> {
+/// Whether it is a spool of a known format; otherwise it is empty, or an interrupted creation.
+fn examine(fs: &dyn Fs, dir: &Path) -> Result<bool, OpenError> {
     let names = fs.list(dir).map_err(OpenError::io("list", dir))?;
     // A link would lead outside the spool.
     for path in layout::DIRECTORIES.map(|name| dir.join(name)) {
@@ -152,7 +144,7 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<DirKind, OpenError> {
         }
     }
     if names.iter().any(|name| name == layout::FORMAT) {
-        return read_format(fs, dir).map(DirKind::Spool);
+        return read_format(fs, dir).map(|_| true);
     }
     for name in &names {
         let ours = match name.as_str() {
@@ -168,7 +160,7 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<DirKind, OpenError> {
             });
         }
     }
-    Ok(DirKind::Unfinished)
+    Ok(false)
 }
 
 /// The version in `FORMAT`, if it is a known one.

@@ -199,7 +199,9 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Those of the system.
-    fn size(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.identity()?.size)
+    }
 
     /// Makes everything written durable, the length of the file included.
     ///

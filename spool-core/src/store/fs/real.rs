@@ -184,10 +184,6 @@ impl FsFile for RealFile {
         Ok(identity(&self.0.metadata()?))
     }
 
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

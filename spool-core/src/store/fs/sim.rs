@@ -9,10 +9,12 @@
 
 pub use super::sim_disk::OpKind;
 use super::sim_disk::{
-    Coin, Disk, Fault, Inode, NameChange, Node, SharedDisk, apply_data, drop_unreachable, tear_name,
+    Coin, Disk, Fault, FaultError, Inode, NameChange, Node, SharedDisk, apply_data, drop_unreachable,
+    tear_name,
 };
 use super::sim_file::{SimDir, SimFile};
 use super::{Fs, FsDir, FsFile, Identity, Mode};
+use crate::store::mutex::locked;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -89,12 +91,22 @@ impl SimFs {
     /// Makes the `nth` next operation of `kind` (0 is the next one) fail once. As on Linux, a sync that fails loses the
     /// unsynced data, and a later sync succeeds.
     pub fn fail(&self, kind: OpKind, nth: usize, error: io::ErrorKind) {
-        self.disk().fault = Some(Fault::once(kind, nth, error));
+        self.disk().fault = Some(Fault {
+            kinds: vec![kind],
+            left: nth,
+            error: FaultError::Kind(error),
+            lasts: false,
+        });
     }
 
     /// Makes every operation of these `kinds` fail with this error number, until [`SimFs::heal`].
     pub fn fail_all(&self, kinds: &[OpKind], os_error: i32) {
-        self.disk().fault = Some(Fault::lasting(kinds, os_error));
+        self.disk().fault = Some(Fault {
+            kinds: kinds.to_vec(),
+            left: 0,
+            error: FaultError::Os(os_error),
+            lasts: true,
+        });
     }
 
     /// Makes every read of these bytes of a file fail with `EIO`, until [`SimFs::heal`].
@@ -150,14 +162,14 @@ impl SimFs {
                 },
             );
         }
-        Self(SharedDisk::new(Disk {
+        Self(Arc::new(Mutex::new(Disk {
             durable_names: names.clone(),
             names,
             files,
             next_inode: disk.next_inode,
             capacity: disk.capacity,
             ..Disk::default()
-        }))
+        })))
     }
 
     /// The bytes of a file as programs see it.
@@ -193,7 +205,7 @@ impl SimFs {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.disk()
+        locked(&self.0)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 const SECTOR: usize = 512;
 
@@ -39,18 +39,7 @@ pub enum OpKind {
 }
 
 /// A disk that its files and directories share.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SharedDisk(Arc<Mutex<Disk>>);
-
-impl SharedDisk {
-    pub(super) fn new(disk: Disk) -> Self {
-        Self(Arc::new(Mutex::new(disk)))
-    }
-
-    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type SharedDisk = Arc<Mutex<Disk>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -73,37 +62,17 @@ pub(super) struct Disk {
 /// An operation that must fail.
 #[derive(Debug)]
 pub(super) struct Fault {
-    kinds: Vec<OpKind>,
+    pub(super) kinds: Vec<OpKind>,
     /// How many operations succeed before.
-    left: usize,
-    error: FaultError,
-    lasts: bool,
+    pub(super) left: usize,
+    pub(super) error: FaultError,
+    pub(super) lasts: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum FaultError {
+pub(super) enum FaultError {
     Kind(io::ErrorKind),
     Os(i32),
-}
-
-impl Fault {
-    pub(super) fn once(kind: OpKind, left: usize, error: io::ErrorKind) -> Self {
-        Self {
-            kinds: vec![kind],
-            left,
-            error: FaultError::Kind(error),
-            lasts: false,
-        }
-    }
-
-    pub(super) fn lasting(kinds: &[OpKind], os_error: i32) -> Self {
-        Self {
-            kinds: kinds.to_vec(),
-            left: 0,
-            error: FaultError::Os(os_error),
-            lasts: true,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,14 +137,11 @@ pub(super) fn tear_name(
 
 /// Removes files whose directory has no durable name.
 pub(super) fn drop_unreachable(names: &mut BTreeMap<PathBuf, Node>) {
-    let reachable = |path: &Path| {
+    let all = names.clone();
+    names.retain(|path, _| {
         let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
-        parents.all(|dir| names.get(dir) == Some(&Node::Dir))
-    };
-    let lost: Vec<PathBuf> = names.keys().filter(|path| !reachable(path)).cloned().collect();
-    for path in lost {
-        names.remove(&path);
-    }
+        parents.all(|dir| all.get(dir) == Some(&Node::Dir))
+    });
 }
 
 pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut impl FnMut() -> bool) {
@@ -203,13 +169,8 @@ pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut im
 }
 
 fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    let end = at + bytes.len();
-    if data.len() < end {
-        data.resize(end, 0);
-    }
-    if let Some(place) = data.get_mut(at..end) {
-        place.copy_from_slice(bytes);
-    }
+    data.resize(data.len().max(at + bytes.len()), 0);
+    data.splice(at..at + bytes.len(), bytes.iter().copied());
 }
 
 /// SplitMix64 as a coin with odds that the seed selects: mostly kept, mostly lost, or even.

@@ -2,6 +2,7 @@
 
 use super::sim_disk::{DataChange, NameChange, OpKind, SharedDisk, apply_data, apply_name};
 use super::{FsDir, FsFile, Identity};
+use crate::store::mutex::locked;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ pub(super) struct SimDir {
 
 impl FsDir for SimDir {
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.disk.disk();
+        let mut disk = locked(&self.disk);
         disk.begin(OpKind::SyncDir)?;
         for change in std::mem::take(&mut disk.pending_names) {
             let (NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _, _)) =
@@ -30,7 +31,7 @@ impl FsDir for SimDir {
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(self.disk.disk().identity_of_dir(&self.path))
+        Ok(locked(&self.disk).identity_of_dir(&self.path))
     }
 
     /// The lock file suffices on a disk that no other program uses.
@@ -48,7 +49,7 @@ pub(super) struct SimFile {
 
 impl SimFile {
     fn change(&self, kind: OpKind, size: u64, change: DataChange) -> io::Result<()> {
-        let mut disk = self.disk.disk();
+        let mut disk = locked(&self.disk);
         disk.begin(kind)?;
         disk.room_for(self.number, size)?;
         let file = disk.file(self.number)?;
@@ -64,7 +65,7 @@ fn position(offset: u64) -> io::Result<usize> {
 
 impl FsFile for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut disk = self.disk.disk();
+        let mut disk = locked(&self.disk);
         disk.allow(OpKind::Read)?;
         let end = offset + buffer.len() as u64;
         let touched = |(number, bytes): &(u64, Range<u64>)| {
@@ -100,15 +101,11 @@ impl FsFile for SimFile {
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(self.disk.disk().identity(self.number))
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.disk().file(self.number)?.data.len() as u64)
+        Ok(locked(&self.disk).identity(self.number))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.disk.disk();
+        let mut disk = locked(&self.disk);
         if let Err(error) = disk.begin(OpKind::Sync) {
             if !disk.is_cut() {
                 disk.file(self.number)?.pending.clear();
@@ -127,13 +124,13 @@ impl FsFile for SimFile {
     fn forget_cached(&self) {}
 
     fn try_lock(&self) -> io::Result<bool> {
-        let mut disk = self.disk.disk();
+        let mut disk = locked(&self.disk);
         let file = disk.file(self.number)?;
         if file.locked {
             return Ok(false);
         }
         file.locked = true;
-        *self.holds_lock.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *locked(&self.holds_lock) = true;
         Ok(true)
     }
 }
@@ -141,7 +138,7 @@ impl FsFile for SimFile {
 impl Drop for SimFile {
     fn drop(&mut self) {
         let held = *self.holds_lock.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if held && let Ok(file) = self.disk.disk().file(self.number) {
+        if held && let Ok(file) = locked(&self.disk).file(self.number) {
             file.locked = false;
         }
     }
