@@ -12,10 +12,25 @@ pub const MAX_KEPT_REFUSALS: usize = 1000;
 
 /// The attempts of a message, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Recorded")]
 pub struct Attempts {
     kept: Vec<Attempt>,
     /// Attempts left out, all of them after the first one.
     left_out: u64,
+}
+
+/// The attempts as they are on disk. Format 1 left none out.
+#[derive(Deserialize)]
+struct Recorded {
+    kept: Vec<Attempt>,
+    #[serde(deserialize_with = "crate::since::format_2")]
+    left_out: u64,
+}
+
+impl From<Recorded> for Attempts {
+    fn from(recorded: Recorded) -> Self {
+        Self::of(recorded.kept, recorded.left_out)
+    }
 }
 
 impl Attempts {

@@ -42,6 +42,7 @@ mod retry;
 mod router;
 mod routing;
 mod sign;
+mod since;
 pub mod store;
 mod summary;
 mod text;

@@ -49,7 +49,8 @@ impl fmt::Display for RouteOrigin {
 /// One envelope of a submission, with its next hops and its retry policy. The order of the fields is the journal's format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Where the next hops come from.
+    /// Where the next hops come from. Format 1 did not record it.
+    #[serde(deserialize_with = "crate::since::format_2")]
     pub origin: RouteOrigin,
     /// Next hops in order; the first that answers is used. At least one.
     pub next_hops: Arc<[NextHop]>,
@@ -176,7 +177,8 @@ pub struct FailedRecipient {
 pub struct MessageState {
     /// When it is due, or that it is frozen.
     pub status: Status,
-    /// Since when and why it is frozen. `None` if that was not recorded, or if it is not frozen.
+    /// Since when and why it is frozen. `None` if that was not recorded (format 1), or if it is not frozen.
+    #[serde(deserialize_with = "crate::since::format_2")]
     pub frozen: Option<Box<Frozen>>,
     /// The start of an attempt whose end is not recorded.
     pub in_flight: Option<Timestamp>,
@@ -190,7 +192,8 @@ pub struct MessageState {
     pub expires_at: Option<Timestamp>,
     /// The attempts so far.
     pub attempts: Attempts,
-    /// The notices about it.
+    /// The notices about it. Formats 1 and 2 had none.
+    #[serde(deserialize_with = "crate::since::format_3")]
     pub notices: Notices,
 }
 

@@ -20,23 +20,18 @@ impl Store {
     /// the pair is left. A pair with the same id is replaced. A pair in the other archive was left by a recovery that
     /// could not delete it, and is deleted first.
     pub fn archive(&self, archive: Archive, messages: &[(Archived, Bytes)]) -> Vec<Result<(), StoreError>> {
-        if let Some(failure) = self.failures.get() {
-            let failed = || Err(StoreError::Failed(failure.to_string()));
-            return messages.iter().map(|_| failed()).collect();
-        }
-        // A start would take drafts written now for those of an earlier run.
-        if let Err(error) = self.all_known() {
-            return messages.iter().map(|_| Err(error.clone())).collect();
-        }
         let ids: Vec<MessageId> = messages.iter().map(|(archived, _)| archived.message.id).collect();
         let others = Archive::ALL.into_iter().filter(|other| *other != archive);
         let mut dirs = others.map(|other| ArchiveDir::new(&*self.fs, self.dir(), other));
         let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
-        if let Err(error) = dirs
-            .try_for_each(|other| other.discard(&ids))
-            .and_then(|()| files.make())
-        {
-            return messages.iter().map(|_| Err(refusal(&error))).collect();
+        let mut prepare = || {
+            dirs.try_for_each(|other| other.discard(&ids))
+                .and_then(|()| files.make())
+        };
+        // A start would take drafts written while it loads for those of an earlier run.
+        let ready = self.failures.check().and_then(|()| self.all_known());
+        if let Err(error) = ready.and_then(|()| prepare().map_err(|error| refusal(&error))) {
+            return vec![Err(error); messages.len()];
         }
         let added = files.add(messages).into_iter();
         added.map(|done| done.map_err(|error| refusal(&error))).collect()
@@ -111,7 +106,7 @@ impl Store {
             let entry = locked(&self.index).get(id);
             entry.is_some_and(|entry| {
                 let message = self.reader.message(id, entry);
-                message.is_ok() && self.reader.body(entry.add).is_ok()
+                message.is_ok() && self.reader.body(entry.kept.add).is_ok()
             })
         };
         archive::tidy(&*self.fs, self.dir(), &live)

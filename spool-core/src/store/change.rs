@@ -1,6 +1,10 @@
-//! Changes that can be committed. Each is one atomic frame in the journal.
+//! Changes that can be committed. Each is one atomic frame in the journal, and these types are its record.
+//!
+//! Every type of the crate inside them is part of the format as well. postcard writes fields in order and variants by number:
+//! a field is never moved or removed, one that is added says since which format (`since.rs`), and a variant is only ever
+//! added at the end, without a new version in the frame header. The golden bytes in the tests fail otherwise.
 
-use super::numbering;
+use super::{noted, numbering};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::frozen::Frozen;
@@ -19,7 +23,8 @@ pub struct NewMessage {
     pub id: MessageId,
     /// When it is due, or that it is frozen.
     pub status: Status,
-    /// Why it is frozen, when it starts frozen.
+    /// Why it is frozen, when it starts frozen. Format 1 did not record it.
+    #[serde(deserialize_with = "crate::since::format_2")]
     pub frozen: Option<Box<Frozen>>,
     /// Set when its first attempt starts as soon as the add is durable.
     pub in_flight: Option<Timestamp>,
@@ -42,7 +47,8 @@ pub struct Addition {
     pub related: Vec<MessageId>,
     /// The submitter's idempotency key: an add with the same key within the window spools nothing.
     pub key: Option<AddKey>,
-    /// What becomes of another message in the same frame: both changes are on disk, or neither is.
+    /// What becomes of another message in the same frame: both changes are on disk, or neither is. Not in format 1.
+    #[serde(deserialize_with = "crate::since::format_2")]
     pub conclusion: Option<Conclusion>,
     /// One for each message, `Spooled` or `Recovered`; then those of the concluded message.
     #[serde(with = "numbering")]
@@ -82,8 +88,11 @@ pub enum Finish {
     Removed,
 }
 
-/// One atomic change of the spool.
-#[derive(Debug, Clone)]
+/// One atomic change of the spool, and the record of it in the journal.
+///
+/// The fields of a variant in their order are the journal's format. The order of the variants is that of
+/// [`Kind::ALL`](super::journal::frame::Kind::ALL): the frame's header has the kind, and the record only the fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// New messages.
     Add(Addition),
@@ -93,11 +102,13 @@ pub enum Change {
         id: MessageId,
         /// When it is due, or that it is frozen.
         status: Status,
-        /// Why it is frozen.
+        /// Why it is frozen. Format 1 did not record it.
+        #[serde(deserialize_with = "crate::since::format_2")]
         frozen: Option<Box<Frozen>>,
         /// The start of an attempt that is about to run or is running.
         in_flight: Option<Timestamp>,
         /// The events of this change.
+        #[serde(with = "numbering")]
         events: Vec<Event>,
     },
     /// The whole state, after an attempt.
@@ -107,17 +118,7 @@ pub enum Change {
         /// The whole state.
         state: Box<MessageState>,
         /// The events of this change.
-        events: Vec<Event>,
-    },
-    /// Another route. The state stays as it is.
-    Route {
-        /// Which message.
-        id: MessageId,
-        /// Next hops in order. At least one.
-        next_hops: Arc<[NextHop]>,
-        /// Where the next hops come from.
-        origin: RouteOrigin,
-        /// The events of this change.
+        #[serde(with = "numbering")]
         events: Vec<Event>,
     },
     /// The end of a message.
@@ -127,14 +128,28 @@ pub enum Change {
         /// Why.
         how: Finish,
         /// The events of this change.
+        #[serde(with = "numbering")]
+        events: Vec<Event>,
+    },
+    /// Events about messages that are not in the journal.
+    Note {
+        /// The events.
+        #[serde(with = "noted")]
         events: Vec<Event>,
     },
     /// Live messages as they are, copied to the end of the journal by compaction. It replaces all earlier records of
     /// them.
     Move(Addition),
-    /// Events about messages that are not in the journal.
-    Note {
-        /// The events.
+    /// Another route. The state stays as it is.
+    Route {
+        /// Which message.
+        id: MessageId,
+        /// Where the next hops come from.
+        origin: RouteOrigin,
+        /// Next hops in order. At least one.
+        next_hops: Arc<[NextHop]>,
+        /// The events of this change.
+        #[serde(with = "numbering")]
         events: Vec<Event>,
     },
 }

@@ -1,10 +1,8 @@
 //! Committing changes, and asking whether there is room for more.
 
-use super::change::{Change, Conclusion, Outcome};
-use super::error::{Failure, StoreError};
+use super::change::Change;
+use super::error::StoreError;
 use super::handle::Store;
-use super::journal::batch::Placed;
-use super::journal::index::{Index, weight};
 use super::journal::writer::Writer;
 use super::mutex::locked;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,36 +26,37 @@ impl Store {
         writer: &mut Writer,
         changes: &mut [Change],
     ) -> Vec<Result<(), StoreError>> {
-        if let Some(failure) = self.failures.get() {
-            return all_failed(changes, failure);
+        let count = changes.len();
+        let none = |error| vec![Err(error); count];
+        if let Err(error) = self.failures.check() {
+            return none(error);
         }
         let written = writer.write(changes, &self.index);
         self.note_work(writer);
-        match written {
-            Ok(batch) => {
-                if let Some(available) = batch.available {
-                    locked(&self.space).read(available);
-                }
-                let mut index = locked(&self.index);
-                for placed in &batch.placed {
-                    if let Some(change) = changes.get(placed.number) {
-                        apply(&mut index, change, *placed);
-                        self.events.push(change.events());
-                        if let Change::Add(addition) = change {
-                            self.keys.push_of(addition);
-                        }
-                    }
-                }
-                if !batch.placed.is_empty() {
-                    self.counters.commits.fetch_add(1, Relaxed);
-                    self.counters
-                        .changes
-                        .fetch_add(batch.placed.len() as u64, Relaxed);
-                }
-                batch.results
-            }
-            Err(failure) => all_failed(changes, self.fail(failure)),
+        let batch = match written {
+            Ok(batch) => batch,
+            Err(failure) => return none(self.failures.fail(failure).into()),
+        };
+        if let Some(available) = batch.available {
+            locked(&self.space).read(available);
         }
+        let mut index = locked(&self.index);
+        let mut written = 0;
+        for (change, result) in changes.iter().zip(&batch.results) {
+            let Ok((place, length)) = result else { continue };
+            written += 1;
+            index.apply(change, *place, *length);
+            self.events.push(change.events());
+            if let Change::Add(addition) = change {
+                self.keys.push_of(addition);
+            }
+        }
+        drop(index);
+        if written > 0 {
+            self.counters.commits.fetch_add(1, Relaxed);
+            self.counters.changes.fetch_add(written, Relaxed);
+        }
+        batch.results.into_iter().map(|result| result.map(drop)).collect()
     }
 
     /// Whether an add of `size` bytes would find room now, as far as the last look at the disk tells: by [`Store::commit`],
@@ -67,9 +66,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`], or why the next segment could not be prepared.
     pub fn admit(&self, size: u64) -> Result<(), StoreError> {
-        if let Some(failure) = self.failures.get() {
-            return Err(StoreError::Failed(failure.to_string()));
-        }
+        self.failures.check()?;
         let limit = self.options.max_messages;
         if limit > 0 {
             self.all_known()?;
@@ -79,60 +76,4 @@ impl Store {
         }
         locked(&self.space).has_room_for(size, self.options.min_free_space)
     }
-}
-
-fn apply(index: &mut Index, change: &Change, placed: Placed) {
-    let Placed { place, length, .. } = placed;
-    let small = matches!(
-        change,
-        Change::Mark { .. } | Change::State { .. } | Change::Route { .. }
-    );
-    index.wrote(place.seq, length, small);
-    match change {
-        Change::Add(addition) => {
-            let weight = weight(length, addition.messages.len());
-            for (section, message) in (0..).zip(&addition.messages) {
-                index.add(message.id, place, section, weight);
-            }
-            match &addition.conclusion {
-                Some(Conclusion {
-                    id,
-                    outcome: Outcome::State(_),
-                }) => {
-                    index.state(*id, place);
-                }
-                Some(Conclusion {
-                    id,
-                    outcome: Outcome::Finish(_),
-                }) => {
-                    index.finish(*id, place.seq);
-                }
-                None => {}
-            }
-        }
-        Change::Move(addition) => {
-            let weight = weight(length, addition.messages.len());
-            for (section, message) in (0..).zip(&addition.messages) {
-                index.relocate(message.id, place, section, weight);
-            }
-        }
-        Change::Mark { id, .. } => {
-            index.mark(*id, place);
-        }
-        Change::State { id, .. } => {
-            index.state(*id, place);
-        }
-        Change::Route { id, .. } => {
-            index.route(*id, place);
-        }
-        Change::Finish { id, .. } => {
-            index.finish(*id, place.seq);
-        }
-        Change::Note { .. } => {}
-    }
-}
-
-fn all_failed(changes: &[Change], failure: &Failure) -> Vec<Result<(), StoreError>> {
-    let failed = || Err(StoreError::Failed(failure.to_string()));
-    changes.iter().map(|_| failed()).collect()
 }

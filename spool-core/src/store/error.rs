@@ -128,6 +128,12 @@ pub enum StoreError {
     },
 }
 
+impl From<&Failure> for StoreError {
+    fn from(failure: &Failure) -> Self {
+        Self::Failed(failure.to_string())
+    }
+}
+
 impl StoreError {
     /// Converts an error of the system in an operation that has changed nothing: a shortage is temporary, anything else
     /// is a failure of the disk.

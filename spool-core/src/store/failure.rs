@@ -2,7 +2,7 @@
 //!
 //! The first failure is kept; later ones do not replace it. The owner of the store decides what to do about it.
 
-use super::error::Failure;
+use super::error::{Failure, StoreError};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -28,7 +28,13 @@ impl Failures {
         self.first.get()
     }
 
-    /// Notes the failure and reports it, if it is the first one; returns the first one.
+    /// An error once there was a failure.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.first.get().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Accepts no more changes: notes the failure and reports it, if it is the first one; returns the first one. The function
+    /// given to [`Store::on_failure`](super::Store::on_failure) runs on this thread, before any caller gets a result.
     pub(super) fn fail(&self, failure: Failure) -> &Failure {
         let mut is_first = false;
         let failure = self.first.get_or_init(|| {

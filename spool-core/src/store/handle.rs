@@ -7,7 +7,6 @@ use super::care::scrub::{Findings, Scrub};
 use super::error::Failure;
 use super::failure::Failures;
 use super::fs::Fs;
-use super::journal::batch::Tally;
 use super::journal::index::Index;
 use super::journal::reader::Reader;
 use super::journal::writer::Writer;
@@ -64,12 +63,6 @@ impl Store {
         self.journal.parent().unwrap_or(&self.journal)
     }
 
-    /// Accepts no more changes. The function given to [`Store::on_failure`] runs on this thread, before any caller gets
-    /// a result.
-    pub(super) fn fail(&self, failure: Failure) -> &Failure {
-        self.failures.fail(failure)
-    }
-
     /// Calls `report` when the store fails, at once if it has failed already. Only the first call counts.
     pub fn on_failure(&self, report: impl Fn(&Failure) + Send + Sync + 'static) {
         self.failures.on_failure(Box::new(report));
@@ -77,7 +70,7 @@ impl Store {
 
     /// Accepts no more changes: the owner panicked and does not know what was written.
     pub fn abandon(&self, why: &str) {
-        self.fail(Failure::Abandoned(why.to_owned()));
+        self.failures.fail(Failure::Abandoned(why.to_owned()));
     }
 
     /// Accepts no more changes, closes every file and releases the lock on the directory. For an owner whose handles on
@@ -107,10 +100,5 @@ impl Store {
             moved: self.counters.moved.load(Relaxed),
             frames_read: self.reader.frames(),
         }
-    }
-
-    pub(super) fn count(&self, tally: Tally) {
-        self.counters.syncs.fetch_add(tally.syncs, Relaxed);
-        self.counters.bytes.fetch_add(tally.bytes, Relaxed);
     }
 }

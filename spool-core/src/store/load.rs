@@ -52,7 +52,7 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub fn body(&self, id: MessageId) -> Result<Bytes, StoreError> {
-        self.read(id, |entry| self.reader.body(entry.add))
+        self.read(id, |entry| self.reader.body(entry.kept.add))
     }
 
     /// Reads without locking the index. A segment may be deleted meanwhile; then the entry has changed, and the read is

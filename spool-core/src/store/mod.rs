@@ -26,6 +26,7 @@ mod load;
 mod loading;
 mod logs;
 mod mutex;
+mod noted;
 mod numbering;
 mod offline;
 mod open;

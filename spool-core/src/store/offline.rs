@@ -90,7 +90,7 @@ pub(super) fn mail_from_disk_on(
         let mut all: Vec<_> = index.iter().filter(|(id, _)| wanted(id)).collect();
         drop(index);
         // In the order of their place on disk.
-        all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
+        all.sort_unstable_by_key(|(_, entry)| (entry.kept.add, entry.kept.section));
         let reader = Reader::new(Arc::clone(&fs), dir.join(JOURNAL));
         let mut gone = HashSet::new();
         let mut messages = reader.sequential();
@@ -98,7 +98,7 @@ pub(super) fn mail_from_disk_on(
             match messages.message(id, entry) {
                 Ok(message) => {
                     let vanished = Cell::new(false);
-                    let body = || match reader.body(entry.add) {
+                    let body = || match reader.body(entry.kept.add) {
                         Ok(body) => Some(Ok(body)),
                         Err(Unread::Damaged(reason) | Unread::NotNow(reason)) => Some(Err(reason)),
                         Err(Unread::Gone) => {

@@ -101,7 +101,7 @@ impl Store {
         events.hold(last_event);
         let (last, of_writer) = (seqs.last().copied(), options.clone());
         let mut writer = Writer::new(Arc::clone(&fs), journal.clone(), of_writer, last, last_event);
-        writer.adopt_spare();
+        writer.new_segments.adopt_spare();
         let begun = Begun {
             keys: remembered,
             last_event,
@@ -150,7 +150,7 @@ impl Store {
             return Ok(Recovery::default());
         };
         self.load_pending(pending, each).inspect_err(|error| {
-            self.fail(Failure::Load(error.to_string()));
+            self.failures.fail(Failure::Load(error.to_string()));
         })
     }
 

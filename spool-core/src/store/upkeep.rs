@@ -36,18 +36,14 @@ impl Store {
         let done = self.maintain_with(&mut writer);
         self.note_work(&mut writer);
         if let Err(failure) = done {
-            self.fail(failure);
+            self.failures.fail(failure);
         }
     }
 
     fn maintain_with(&self, writer: &mut Writer) -> Result<(), Failure> {
-        let doubt = |error| match error {
-            WriteError::Refused(_) => None,
-            WriteError::Failed(failure) => Some(failure),
-        };
         // On a full disk, deleting segments makes room for the spare.
         while self.loading().is_none() {
-            if !locked(&self.index).has_changed() || !self.logs_are_durable() {
+            if !locked(&self.index).changed || !self.logs_are_durable() {
                 break;
             }
             let free = locked(&self.index).take_free(writer.head());
@@ -66,10 +62,7 @@ impl Store {
             }
             // A segment may record the ends of messages in an older one, so the older one must be gone durably first.
             // If the sync fails in any way, nothing more may be deleted.
-            if let Err(error) = writer.sync_dir() {
-                let refused = || Failure::Disk("the journal's directory was not synced".to_owned());
-                return Err(doubt(error).unwrap_or_else(refused));
-            }
+            writer.new_segments.sync_dir()?;
             let mut index = locked(&self.index);
             for seq in gone {
                 index.drop_segment(seq);
@@ -83,9 +76,9 @@ impl Store {
         if let Some(text) = self.keys.failed() {
             return Err(Failure::Disk(text));
         }
-        match writer.make_spare().map_err(doubt) {
-            Err(Some(failure)) => Err(failure),
-            Ok(()) | Err(None) => Ok(()),
+        match writer.new_segments.spare() {
+            Err(WriteError::Failed(failure)) => Err(failure),
+            Ok(_) | Err(WriteError::Refused(_)) => Ok(()),
         }
     }
 
@@ -97,15 +90,15 @@ impl Store {
             // A commit that is running finds out by itself.
             return;
         };
-        let refused = self.failures.get().is_none() && writer.segment_refusal().is_some();
+        let refused = self.failures.get().is_none() && writer.new_segments.refusal().is_some();
         // Where space cannot be reserved, a try writes a whole segment.
         if !refused || available < self.options.segment_size {
             return;
         }
-        let made = writer.make_spare();
+        let made = writer.new_segments.spare();
         self.note_work(&mut writer);
         if let Err(WriteError::Failed(failure)) = made {
-            self.fail(failure);
+            self.failures.fail(failure);
         }
     }
 
@@ -121,8 +114,10 @@ impl Store {
 
     /// Notes what the writer has done since the last call, and whether the next segment is ready.
     pub(super) fn note_work(&self, writer: &mut Writer) {
-        self.count(writer.take_tally());
-        locked(&self.space).refusal = writer.segment_refusal().cloned();
+        let tally = writer.take_tally();
+        self.counters.syncs.fetch_add(tally.syncs, Relaxed);
+        self.counters.bytes.fetch_add(tally.bytes, Relaxed);
+        locked(&self.space).refusal = writer.new_segments.refusal().cloned();
     }
 
     /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread
@@ -198,19 +193,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`] with what is missing.
     pub fn check_files(&self) -> Result<(), StoreError> {
-        if let Some(failure) = self.failures.get() {
-            return Err(StoreError::Failed(failure.to_string()));
-        }
+        self.failures.check()?;
         let lost = self.open_files.lost(&*self.fs);
         let lost = lost
             .or_else(|| self.lost_segment())
             .or_else(|| self.cut_segment());
-        match lost {
-            None => Ok(()),
-            Some(text) => Err(StoreError::Failed(
-                self.fail(Failure::FilesTaken(text)).to_string(),
-            )),
-        }
+        lost.map_or(Ok(()), |text| {
+            Err(self.failures.fail(Failure::FilesTaken(text)).into())
+        })
     }
 
     /// The first segment that was deleted or replaced. A finding is checked again under the writer's lock, since the
@@ -227,7 +217,7 @@ impl Store {
     /// Whether the segment that is being written was cut short.
     fn cut_segment(&self) -> Option<String> {
         match locked(&self.writer).check_head() {
-            Err(WriteError::Failed(Failure::FilesTaken(text))) => Some(text),
+            Err(Failure::FilesTaken(text)) => Some(text),
             Err(_) | Ok(()) => None,
         }
     }

@@ -8,12 +8,12 @@
 
 use crate::id::MessageId;
 use crate::message::{Message, Section};
-use crate::store::change::{Addition, Change, NewMessage, Outcome};
+use crate::store::change::{Addition, Change, NewMessage};
 use crate::store::fs::{Fs, Mode, is_shortage};
-use crate::store::journal::frame::{Header, Kind, Place};
+use crate::store::journal::frame::Place;
 use crate::store::journal::index::Index;
 use crate::store::journal::reader::Reader;
-use crate::store::journal::record::{self, MarkRecord, RouteRecord, StateRecord};
+use crate::store::journal::record;
 use crate::store::journal::scan::{Item, Scan};
 use crate::store::layout::{self, Seq};
 use crate::store::mutex::locked;
@@ -127,7 +127,10 @@ impl Source<'_> {
         for _ in 0..STEP_FRAMES {
             match scan.next() {
                 Ok(Some(Item::Frame { place, header })) => {
-                    for change in self.needed(place, header, scan.payload(), &moved) {
+                    // What cannot be read stays where it is.
+                    let change = record::decode(header, scan.payload()).ok();
+                    let needed = change.map(|change| self.needed(place, change, &moved));
+                    for change in needed.unwrap_or_default() {
                         bytes += header.frame_len();
                         if let Change::Move(addition) = &change {
                             moved.extend(addition.messages.iter().map(|message| message.id));
@@ -147,71 +150,30 @@ impl Source<'_> {
         (changes, false)
     }
 
-    /// The changes that replace the frame at `place`; empty when it is not needed or cannot be read. Messages in
-    /// `moved` were moved by this step, with their state and route.
-    fn needed(
-        &self,
-        place: Place,
-        header: Header,
-        payload: &[u8],
-        moved: &HashSet<MessageId>,
-    ) -> Vec<Change> {
-        if !matches!(header.kind, Kind::Add | Kind::Move) {
-            return self
-                .needed_small(place, header, payload, moved)
-                .into_iter()
-                .collect();
-        }
-        let Ok(mut add) = record::decode::<Addition>(header, payload) else {
-            return Vec::new();
-        };
-        let concluded = add
-            .conclusion
-            .take()
-            .filter(|concluded| !moved.contains(&concluded.id));
-        let concluded = concluded.and_then(|concluded| match concluded.outcome {
-            Outcome::State(_) => self.state_at(concluded.id, place),
-            Outcome::Finish(_) => None,
-        });
-        self.moved(place, add).into_iter().chain(concluded).collect()
-    }
-
-    fn needed_small(
-        &self,
-        place: Place,
-        header: Header,
-        payload: &[u8],
-        moved: &HashSet<MessageId>,
-    ) -> Option<Change> {
+    /// The changes that replace the frame at `place` with this change; empty when it is not needed or cannot be read. Messages
+    /// in `moved` were moved by this step, with their state and route.
+    fn needed(&self, place: Place, mut change: Change, moved: &HashSet<MessageId>) -> Vec<Change> {
+        change.events_mut().clear();
         let entry = |id| locked(self.index).get(id).filter(|_| !moved.contains(&id));
-        let events = Vec::new();
-        match header.kind {
-            Kind::State => {
-                let StateRecord { id, .. } = record::decode(header, payload).ok()?;
-                entry(id).and_then(|_| self.state_at(id, place))
+        match change {
+            Change::Add(mut add) | Change::Move(mut add) => {
+                let concluded = add.conclusion.take();
+                let concluded = concluded.filter(|concluded| !moved.contains(&concluded.id));
+                let state = concluded.and_then(|concluded| self.state_at(concluded.id, place));
+                self.moved(place, add).into_iter().chain(state).collect()
             }
-            Kind::Mark => {
-                let mark: MarkRecord<'_> = record::decode(header, payload).ok()?;
-                entry(mark.id).filter(|entry| entry.mark == Some(place))?;
-                Some(Change::Mark {
-                    id: mark.id,
-                    status: mark.status,
-                    frozen: mark.frozen.into_owned(),
-                    in_flight: mark.in_flight,
-                    events,
-                })
+            Change::State { id, .. } if entry(id).is_some() => self.state_at(id, place).into_iter().collect(),
+            Change::Mark { id, .. } if entry(id).is_some_and(|entry| entry.kept.mark == Some(place)) => {
+                vec![change]
             }
-            Kind::Route => {
-                let route: RouteRecord<'_> = record::decode(header, payload).ok()?;
-                entry(route.id).filter(|entry| entry.route == Some(place))?;
-                Some(Change::Route {
-                    id: route.id,
-                    next_hops: route.next_hops,
-                    origin: route.origin,
-                    events,
-                })
+            Change::Route { id, .. } if entry(id).is_some_and(|entry| entry.route == Some(place)) => {
+                vec![change]
             }
-            Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Gap => None,
+            Change::State { .. }
+            | Change::Mark { .. }
+            | Change::Route { .. }
+            | Change::Finish { .. }
+            | Change::Note { .. } => Vec::new(),
         }
     }
 
@@ -244,7 +206,7 @@ impl Source<'_> {
     /// The state of a message, later marks included, if it is at `place`.
     fn state_at(&self, id: MessageId, place: Place) -> Option<Change> {
         let entry = locked(self.index).get(id);
-        let entry = entry.filter(|entry| entry.state == Some(place))?;
+        let entry = entry.filter(|entry| entry.kept.state == Some(place))?;
         let state = Box::new(self.reader.message(id, entry).ok()?.state);
         let events = Vec::new();
         Some(Change::State { id, state, events })
@@ -257,7 +219,7 @@ impl Source<'_> {
         for record in add.messages {
             let id = record.id;
             let entry = locked(self.index).get(id);
-            let Some(entry) = entry.filter(|entry| entry.add == place) else {
+            let Some(entry) = entry.filter(|entry| entry.kept.add == place) else {
                 related.push(id);
                 continue;
             };

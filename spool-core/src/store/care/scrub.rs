@@ -169,7 +169,9 @@ impl Scope<'_> {
         let range = offset..end;
         let hit = locked(self.index)
             .iter()
-            .filter(|(_, entry)| entry.add.seq == seq && range.contains(&u64::from(entry.add.offset)))
+            .filter(|(_, entry)| {
+                entry.kept.add.seq == seq && range.contains(&u64::from(entry.kept.add.offset))
+            })
             .map(|(id, _)| id.to_string())
             .collect::<Vec<_>>();
         let whose = match hit.as_slice() {

@@ -22,54 +22,39 @@ pub(in crate::store) const MAGIC: [u8; 4] = [0xf5, b'S', b'P', 0xf6];
 pub(in crate::store) const VERSION: u8 = 3;
 const OLDEST: u8 = 1;
 
-/// The kind of a frame.
+/// The kind of a frame, with its number on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Kind {
     /// Messages and their body.
-    Add,
+    Add = 1,
     /// A new status, and the start of an attempt, of a message.
-    Mark,
+    Mark = 2,
     /// A new state of a message.
-    State,
+    State = 3,
     /// The end of a message.
-    Finish,
+    Finish = 4,
     /// Events about a message that is not in the journal.
-    Note,
+    Note = 6,
     /// Live messages and their body, copied from an older segment.
-    Move,
+    Move = 7,
     /// New next hops of a message.
-    Route,
+    Route = 8,
     /// Nothing: it covers damaged bytes. Its payload and body must not be read.
-    Gap,
+    Gap = 5,
 }
 
 impl Kind {
-    const fn code(self) -> u8 {
-        match self {
-            Self::Add => 1,
-            Self::Mark => 2,
-            Self::State => 3,
-            Self::Finish => 4,
-            Self::Gap => 5,
-            Self::Note => 6,
-            Self::Move => 7,
-            Self::Route => 8,
-        }
-    }
-
-    const fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            1 => Self::Add,
-            2 => Self::Mark,
-            3 => Self::State,
-            4 => Self::Finish,
-            5 => Self::Gap,
-            6 => Self::Note,
-            7 => Self::Move,
-            8 => Self::Route,
-            _ => return None,
-        })
-    }
+    /// Every kind: those of the variants of [`Change`](crate::store::Change), in their order, and a gap.
+    pub(in crate::store) const ALL: [Self; 8] = [
+        Self::Add,
+        Self::Mark,
+        Self::State,
+        Self::Finish,
+        Self::Note,
+        Self::Move,
+        Self::Route,
+        Self::Gap,
+    ];
 }
 
 /// A checked header.
@@ -138,7 +123,7 @@ impl Header {
         let mut bytes = [0; HEADER];
         let fields: [&[u8]; 7] = [
             &MAGIC,
-            &[self.kind.code(), self.version, 0, 0],
+            &[self.kind as u8, self.version, 0, 0],
             &self.payload_len.to_le_bytes(),
             &self.payload_crc.to_le_bytes(),
             &self.body_len.to_le_bytes(),
@@ -176,7 +161,7 @@ impl Header {
         if salt.is_some_and(|salt| salt != header.salt) {
             return Err(HeaderError::Bad);
         }
-        match Kind::from_code(kind) {
+        match Kind::ALL.into_iter().find(|known| *known as u8 == kind) {
             Some(kind) if (OLDEST..=VERSION).contains(&version) && reserved == [0, 0] => {
                 Ok(Self { kind, ..header })
             }

@@ -5,34 +5,47 @@
 
 use super::ids::Ids;
 use crate::id::MessageId;
+use crate::store::change::{Change, Outcome};
 use crate::store::journal::frame::Place;
 use crate::store::layout::Seq;
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Where the records of a live message are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
-    pub(in crate::store) add: Place,
-    /// Which of the add's messages it is.
-    pub(in crate::store) section: u32,
-    /// Its share of the add's frame, in bytes.
-    pub(in crate::store) weight: u32,
-    pub(in crate::store) state: Option<Place>,
-    /// A mark newer than the state.
-    pub(in crate::store) mark: Option<Place>,
+    pub(in crate::store) kept: Kept,
     /// The route, if it was changed since the add.
     pub(in crate::store) route: Option<Place>,
 }
 
-/// An [`Entry`] as stored for each live message.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    add: Place,
-    section: u32,
+/// The part of an [`Entry`] that is stored for every live message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Kept {
+    pub(in crate::store) add: Place,
+    /// Which of the add's messages it is.
+    pub(in crate::store) section: u32,
+    /// Its share of the add's frame, in bytes.
     weight: u32,
-    state: Option<Place>,
-    mark: Option<Place>,
+    pub(in crate::store) state: Option<Place>,
+    /// A mark newer than the state.
+    pub(in crate::store) mark: Option<Place>,
+}
+
+impl Entry {
+    /// A message of the add at `add`, as it was added.
+    pub(in crate::store) const fn added(add: Place, section: u32) -> Self {
+        let (state, mark, route) = (None, None, None);
+        let kept = Kept {
+            add,
+            section,
+            weight: 0,
+            state,
+            mark,
+        };
+        Self { kept, route }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +79,7 @@ pub(in crate::store) struct Index {
     routes: Ids<Place>,
     segments: BTreeMap<Seq, Use>,
     /// Whether a segment may have become free since the last [`Index::take_free`].
-    changed: bool,
+    pub(in crate::store) changed: bool,
 }
 
 impl Index {
@@ -93,33 +106,19 @@ impl Index {
     }
 
     pub(in crate::store) fn get(&self, id: MessageId) -> Option<Entry> {
-        self.messages.get(&id).map(|kept| self.entry(id, kept))
+        self.messages.get(&id).map(|kept| self.entry(id, *kept))
     }
 
-    fn entry(&self, id: MessageId, kept: &Kept) -> Entry {
-        let Kept {
-            add,
-            section,
-            weight,
-            state,
-            mark,
-        } = *kept;
+    fn entry(&self, id: MessageId, kept: Kept) -> Entry {
         let route = self.routes.get(&id).copied();
-        Entry {
-            add,
-            section,
-            weight,
-            state,
-            mark,
-            route,
-        }
+        Entry { kept, route }
     }
 
     /// Every live message.
     pub(in crate::store) fn iter(&self) -> impl Iterator<Item = (MessageId, Entry)> {
         self.messages
             .iter()
-            .map(|(id, kept)| (*id, self.entry(*id, kept)))
+            .map(|(id, kept)| (*id, self.entry(*id, *kept)))
     }
 
     /// Reserves room for `more` messages, so that adding them is fast.
@@ -133,10 +132,6 @@ impl Index {
         self.routes.extend(later.routes);
         self.segments.extend(later.segments);
         self.changed = true;
-    }
-
-    pub(in crate::store) const fn has_changed(&self) -> bool {
-        self.changed
     }
 
     /// A segment is on disk.
@@ -156,98 +151,106 @@ impl Index {
         self.changed = true;
     }
 
-    /// A frame of `length` bytes was written to `seq`. `small`: a state, a mark or a route.
-    pub(in crate::store) fn wrote(&mut self, seq: Seq, length: u64, small: bool) {
-        let usage = self.segments.entry(seq).or_default();
+    /// `change` is in a frame of `length` bytes at `place`.
+    pub(in crate::store) fn apply(&mut self, change: &Change, place: Place, length: u64) {
+        let usage = self.segments.entry(place.seq).or_default();
         usage.size += length;
-        if small {
+        if matches!(
+            change,
+            Change::Mark { .. } | Change::State { .. } | Change::Route { .. }
+        ) {
             usage.smalls += 1;
             usage.small_size += length;
         }
-    }
-
-    /// Adds a message; `false` when the id is taken.
-    pub(in crate::store) fn add(&mut self, id: MessageId, add: Place, section: u32, weight: u32) -> bool {
-        if self.messages.contains_key(&id) {
-            return false;
-        }
-        let kept = Kept {
-            add,
-            section,
-            weight,
-            state: None,
-            mark: None,
-        };
-        self.messages.insert(id, kept);
-        self.pin_add(add.seq, weight);
-        true
-    }
-
-    /// A message was moved with its state; an unknown message is added.
-    pub(in crate::store) fn relocate(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
-        if let Some(entry) = self.take(id) {
-            if entry.add.seq != add.seq {
-                // While the old add is on disk, the new segment must stay: it stands for the records that the old add
-                // lacks.
-                self.segments
-                    .entry(add.seq)
-                    .or_default()
-                    .ended
-                    .insert(entry.add.seq);
+        match change {
+            Change::Add(addition) | Change::Move(addition) => {
+                let weight = weight(length, addition.messages.len());
+                for (section, message) in (0..).zip(&addition.messages) {
+                    if matches!(change, Change::Move(_)) {
+                        self.relocate(message.id, place, section, weight);
+                    } else {
+                        self.add(message.id, place, section, weight);
+                    }
+                }
+                match &addition.conclusion {
+                    None => {}
+                    Some(concluded) if matches!(concluded.outcome, Outcome::State(_)) => {
+                        self.state(concluded.id, place);
+                    }
+                    Some(concluded) => self.finish(concluded.id, place.seq),
+                }
             }
-            self.unpin_all(&entry);
+            Change::Mark { id, .. } => self.mark(*id, place),
+            Change::State { id, .. } => self.state(*id, place),
+            Change::Route { id, .. } => self.route(*id, place),
+            Change::Finish { id, .. } => self.finish(*id, place.seq),
+            Change::Note { .. } => {}
         }
+    }
+
+    /// Adds a message, unless the id is taken.
+    fn add(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
+        let Vacant(free) = self.messages.entry(id) else {
+            return;
+        };
+        let kept = Entry::added(add, section).kept;
+        free.insert(Kept { weight, ..kept });
+        let usage = self.segments.entry(add.seq).or_default();
+        usage.pins += 1;
+        usage.live += u64::from(weight);
+    }
+
+    /// A message was moved with its state; an unknown message is added. While its old add is on disk, the new segment must
+    /// stay: it stands for the records that the old add lacks.
+    fn relocate(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
+        self.finish(id, add.seq);
         self.add(id, add, section, weight);
     }
 
-    /// A new mark; `false` for an unknown id.
-    pub(in crate::store) fn mark(&mut self, id: MessageId, place: Place) -> bool {
-        let Some(entry) = self.messages.get_mut(&id) else {
-            return false;
-        };
-        let old = entry.mark.replace(place);
-        self.pin_small(place.seq);
-        self.unpin_small(old);
-        true
-    }
-
-    /// A new state, which replaces earlier marks; `false` for an unknown id.
-    pub(in crate::store) fn state(&mut self, id: MessageId, place: Place) -> bool {
-        let Some(entry) = self.messages.get_mut(&id) else {
-            return false;
-        };
-        let old = [entry.state.replace(place), entry.mark.take()];
-        self.pin_small(place.seq);
-        old.into_iter().for_each(|place| self.unpin_small(place));
-        true
-    }
-
-    /// A new route; `false` for an unknown id.
-    pub(in crate::store) fn route(&mut self, id: MessageId, place: Place) -> bool {
-        if !self.messages.contains_key(&id) {
-            return false;
+    /// A new mark, unless the id is unknown.
+    fn mark(&mut self, id: MessageId, place: Place) {
+        if let Some(kept) = self.messages.get_mut(&id) {
+            let old = kept.mark.replace(place);
+            self.pin_small(place.seq, [old]);
         }
-        let old = self.routes.insert(id, place);
-        self.pin_small(place.seq);
-        self.unpin_small(old);
-        true
     }
 
-    fn take(&mut self, id: MessageId) -> Option<Entry> {
-        let entry = self.get(id)?;
+    /// A new state, which replaces earlier marks, unless the id is unknown.
+    fn state(&mut self, id: MessageId, place: Place) {
+        if let Some(kept) = self.messages.get_mut(&id) {
+            let old = [kept.state.replace(place), kept.mark.take()];
+            self.pin_small(place.seq, old);
+        }
+    }
+
+    /// A new route, unless the id is unknown.
+    fn route(&mut self, id: MessageId, place: Place) {
+        if self.messages.contains_key(&id) {
+            let old = self.routes.insert(id, place);
+            self.pin_small(place.seq, [old]);
+        }
+    }
+
+    /// A message ended, as recorded in segment `seq`.
+    fn finish(&mut self, id: MessageId, seq: Seq) {
+        let Some(entry) = self.get(id) else { return };
         self.messages.remove(&id);
         self.routes.remove(&id);
-        Some(entry)
-    }
-
-    /// A message ended, as recorded in segment `seq`; returns its entry.
-    pub(in crate::store) fn finish(&mut self, id: MessageId, seq: Seq) -> Option<Entry> {
-        let entry = self.take(id)?;
-        if entry.add.seq != seq {
-            self.segments.entry(seq).or_default().ended.insert(entry.add.seq);
+        if entry.kept.add.seq != seq {
+            self.segments
+                .entry(seq)
+                .or_default()
+                .ended
+                .insert(entry.kept.add.seq);
         }
-        self.unpin_all(&entry);
-        Some(entry)
+        if let Some(usage) = self.segments.get_mut(&entry.kept.add.seq) {
+            usage.pins = usage.pins.saturating_sub(1);
+            usage.live = usage.live.saturating_sub(u64::from(entry.kept.weight));
+            self.changed |= usage.pins == 0;
+        }
+        for place in [entry.kept.state, entry.kept.mark, entry.route] {
+            self.unpin_small(place);
+        }
     }
 
     /// Segments before `head` that can be deleted now. Segments that must stay until these are gone become free after
@@ -286,16 +289,12 @@ impl Index {
         self.segments.get(&seq).is_some_and(|usage| usage.pins > 0)
     }
 
-    fn pin_add(&mut self, seq: Seq, weight: u32) {
-        let usage = self.segments.entry(seq).or_default();
-        usage.pins += 1;
-        usage.live += u64::from(weight);
-    }
-
-    fn pin_small(&mut self, seq: Seq) {
+    /// A state, a mark or a route in segment `seq` replaces those at the places `old`.
+    fn pin_small<const N: usize>(&mut self, seq: Seq, old: [Option<Place>; N]) {
         let usage = self.segments.entry(seq).or_default();
         usage.pins += 1;
         usage.small_pins += 1;
+        old.into_iter().for_each(|place| self.unpin_small(place));
     }
 
     fn unpin_small(&mut self, place: Option<Place>) {
@@ -304,17 +303,6 @@ impl Index {
             usage.small_pins = usage.small_pins.saturating_sub(1);
             self.changed |= usage.pins == 0;
         }
-    }
-
-    fn unpin_all(&mut self, entry: &Entry) {
-        if let Some(usage) = self.segments.get_mut(&entry.add.seq) {
-            usage.pins = usage.pins.saturating_sub(1);
-            usage.live = usage.live.saturating_sub(u64::from(entry.weight));
-            self.changed |= usage.pins == 0;
-        }
-        self.unpin_small(entry.state);
-        self.unpin_small(entry.mark);
-        self.unpin_small(entry.route);
     }
 }
 
@@ -371,14 +359,18 @@ mod tests {
         let mut index = Index::default();
         let four = Seq::new(4);
         index.add(id(1), place(1, 32), 0, 0);
-        assert!(index.mark(id(1), place(2, 32)));
+        index.mark(id(1), place(2, 32));
         assert!(index.take_free(four).is_empty());
-        assert!(index.state(id(1), place(3, 32)));
+        index.state(id(1), place(3, 32));
         assert_eq!(index.take_free(four), [Seq::new(2).unwrap()]);
-        assert!(!index.state(id(9), place(3, 64)));
-        assert!(!index.mark(id(9), place(3, 64)));
-        assert!(!index.route(id(9), place(3, 64)));
-        assert!(index.finish(id(9), Seq::MIN).is_none());
+        index.drop_segment(Seq::new(2).unwrap());
+        let pins = |index: &Index| -> Vec<u64> { index.segments.values().map(|usage| usage.pins).collect() };
+        let before = pins(&index);
+        index.state(id(9), place(3, 64));
+        index.mark(id(9), place(3, 64));
+        index.route(id(9), place(3, 64));
+        index.finish(id(9), Seq::MIN);
+        assert_eq!((pins(&index), index.get(id(9))), (before, None));
     }
 
     #[test]
@@ -386,10 +378,10 @@ mod tests {
         let mut index = Index::default();
         let six = Seq::new(6);
         index.add(id(1), place(1, 32), 0, 0);
-        assert!(index.route(id(1), place(2, 32)));
-        assert!(index.state(id(1), place(3, 32)));
+        index.route(id(1), place(2, 32));
+        index.state(id(1), place(3, 32));
         assert!(index.take_free(six).is_empty());
-        assert!(index.route(id(1), place(4, 32)));
+        index.route(id(1), place(4, 32));
         assert_eq!(index.take_free(six), [Seq::new(2).unwrap()]);
         index.drop_segment(Seq::new(2).unwrap());
         index.relocate(id(1), place(5, 32), 0, 0);

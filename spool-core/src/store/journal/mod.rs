@@ -2,7 +2,7 @@
 //!
 //! This module accesses the directory `journal/` only, and does not use the logs or the archives.
 
-pub(super) mod batch;
+pub(super) mod decoded;
 pub(super) mod frame;
 mod ids;
 pub(super) mod index;

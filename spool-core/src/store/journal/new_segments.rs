@@ -1,10 +1,9 @@
 //! New segments: the spare, which is always prepared ahead, and segments for single frames that are larger.
 
-use super::write_error::WriteError;
-use crate::store::error::StoreError;
+use super::write_error::{WriteError, failed, refused};
+use crate::store::error::{Failure, StoreError};
 use crate::store::fs::{Fs, FsDir, FsFile, Mode};
 use crate::store::layout::{self, SPARE, Seq};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ const SPARE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates the files of new segments.
 #[derive(Debug)]
-pub(super) struct NewSegments {
+pub(in crate::store) struct NewSegments {
     fs: Arc<dyn Fs>,
     journal: PathBuf,
     /// Bytes of a segment.
@@ -24,7 +23,8 @@ pub(super) struct NewSegments {
     /// The next segment, kept open for the same reason.
     spare: Option<Arc<dyn FsFile>>,
     failed: Option<(Instant, StoreError)>,
-    syncs: u64,
+    /// Syncs since the writer counted them.
+    pub(super) syncs: u64,
 }
 
 impl NewSegments {
@@ -40,13 +40,8 @@ impl NewSegments {
         }
     }
 
-    /// Syncs since the last call.
-    pub(super) fn take_syncs(&mut self) -> u64 {
-        std::mem::take(&mut self.syncs)
-    }
-
     /// Why the next segment could not be prepared when it was last tried; `None`: it is ready, or was not needed yet.
-    pub(super) fn refusal(&self) -> Option<&StoreError> {
+    pub(in crate::store) fn refusal(&self) -> Option<&StoreError> {
         self.failed.as_ref().map(|(_, error)| error)
     }
 
@@ -71,13 +66,13 @@ impl NewSegments {
             // Nothing is unknown yet, and a full disk may have no room for a name.
             self.fs
                 .rename(&self.journal.join(SPARE), &path)
-                .map_err(|error| WriteError::refused("no new segment", &error))?;
+                .map_err(|error| refused("no new segment", &error))?;
             self.spare = None;
             (file, self.size)
         } else {
             if u32::try_from(needed).is_err() {
                 let text = "a frame is less than 4 GiB".to_owned();
-                return Err(WriteError::Refused(StoreError::Invalid(text)));
+                return Err(StoreError::Invalid(text).into());
             }
             (self.allocate(&path, needed)?, needed)
         };
@@ -94,17 +89,17 @@ impl NewSegments {
     }
 
     /// Prepares the next segment; after a failure, not before [`SPARE_PAUSE`].
-    pub(super) fn spare(&mut self) -> Result<Arc<dyn FsFile>, WriteError> {
+    pub(in crate::store) fn spare(&mut self) -> Result<Arc<dyn FsFile>, WriteError> {
         if let Some(spare) = &self.spare {
             return Ok(Arc::clone(spare));
         }
         if let Some((at, error)) = &self.failed
             && at.elapsed() < SPARE_PAUSE
         {
-            return Err(WriteError::Refused(error.clone()));
+            return Err(error.clone().into());
         }
         let path = self.journal.join(SPARE);
-        let made = self.open_dir().and_then(|()| {
+        let made = self.open_dir().map_err(WriteError::from).and_then(|()| {
             // An incomplete one of an earlier attempt.
             let _ = self.fs.unlink(&path);
             self.allocate(&path, self.size)
@@ -120,7 +115,7 @@ impl NewSegments {
     }
 
     /// Uses the spare of an earlier run, if it has the right size and no second hard link.
-    pub(super) fn adopt_spare(&mut self) {
+    pub(in crate::store) fn adopt_spare(&mut self) {
         // If it fails, the first segment tries again.
         let _ = self.open_dir();
         let file = self.fs.open(&self.journal.join(SPARE), Mode::Write).ok();
@@ -129,10 +124,10 @@ impl NewSegments {
         self.spare = file.filter(|file| whole(file) && own(file));
     }
 
-    fn open_dir(&mut self) -> Result<(), WriteError> {
+    fn open_dir(&mut self) -> Result<(), StoreError> {
         if self.dir.is_none() {
             let opened = self.fs.open_dir(&self.journal);
-            let refused = |error| WriteError::refused("cannot open the journal's directory", &error);
+            let refused = |error| refused("cannot open the journal's directory", &error);
             self.dir = Some(opened.map_err(refused)?);
         }
         Ok(())
@@ -140,25 +135,24 @@ impl NewSegments {
 
     /// Creates a file with `size` bytes reserved and synced; its name is not synced.
     fn allocate(&mut self, path: &Path, size: u64) -> Result<Arc<dyn FsFile>, WriteError> {
-        let refused =
-            |error: io::Error| WriteError::refused(&format!("no room for {size} bytes of journal"), &error);
+        let refused = |error| refused(&format!("no room for {size} bytes of journal"), &error);
         let file = self.fs.open(path, Mode::Create).map_err(refused)?;
         if let Err(error) = file.allocate(size) {
             let _ = self.fs.unlink(path);
-            return Err(refused(error));
+            return Err(refused(error).into());
         }
         self.syncs += 1;
-        file.sync_data().map_err(WriteError::disk("sync a new segment"))?;
+        file.sync_data().map_err(failed("sync a new segment"))?;
         Ok(file)
     }
 
     /// Syncs the names in the journal's directory.
-    pub(super) fn sync_dir(&mut self) -> Result<(), WriteError> {
+    pub(in crate::store) fn sync_dir(&mut self) -> Result<(), Failure> {
         self.syncs += 1;
         let synced = match &self.dir {
             Some(dir) => dir.sync(),
             None => self.fs.sync_dir(&self.journal),
         };
-        synced.map_err(WriteError::disk("sync the journal's directory"))
+        synced.map_err(failed("sync the journal's directory"))
     }
 }

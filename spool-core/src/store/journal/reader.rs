@@ -4,12 +4,13 @@
 use crate::frozen::Frozen;
 use crate::id::MessageId;
 use crate::message::{Message, MessageState, Status};
-use crate::store::change::{Addition, Outcome};
+use crate::store::change::{Change, Outcome};
 use crate::store::fs::{Fs, FsFile, Mode, is_shortage};
+use crate::store::journal::decoded::Decoded;
 use crate::store::journal::frame::Place;
 use crate::store::journal::frame::{self, Header, Kind};
 use crate::store::journal::index::Entry;
-use crate::store::journal::record::{self, Decoded, MarkRecord, Payload, RouteRecord, StateRecord};
+use crate::store::journal::record;
 use crate::store::layout::{self, Seq};
 use crate::store::mutex::locked;
 use bytes::Bytes;
@@ -123,7 +124,9 @@ impl Reader {
             return Ok(Arc::clone(add));
         }
         let frame = self.frame(place, &ADDS)?;
-        let add: Addition = frame.record()?;
+        let (Change::Add(add) | Change::Move(add)) = frame.record()? else {
+            return Err(misplaced());
+        };
         let keep = add.messages.len() >= LEAST_KEPT && frame.header.payload_len <= MOST_KEPT;
         let add = Arc::new(Decoded::new(add, u64::from(frame.header.body_len)));
         if keep {
@@ -133,24 +136,34 @@ impl Reader {
     }
 
     fn of_add(&self, add: &Decoded, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        let message = add.message(entry.section).filter(|message| message.id == id);
-        let Some(mut message) = message else {
-            return Err(Unread::Damaged("another message is in its place".to_owned()));
-        };
-        if let Some(place) = entry.state {
+        let message = add.message(entry.kept.section);
+        let mut message = message.filter(|message| message.id == id).ok_or_else(misplaced)?;
+        if let Some(place) = entry.kept.state {
             message.state = self.state(id, place)?;
         }
-        if let Some(place) = entry.mark {
-            let record: MarkRecord<'_> = self.frame(place, &[Kind::Mark])?.record()?;
-            message
-                .state
-                .set_status(record.status, record.frozen.into_owned());
-            message.state.in_flight = record.in_flight;
+        if let Some(place) = entry.kept.mark {
+            let record = self.frame(place, &[Kind::Mark])?.record()?;
+            let Change::Mark {
+                status,
+                frozen,
+                in_flight,
+                ..
+            } = record
+            else {
+                return Err(misplaced());
+            };
+            message.state.set_status(status, frozen);
+            message.state.in_flight = in_flight;
         }
         if let Some(place) = entry.route {
-            let record: RouteRecord<'_> = self.frame(place, &[Kind::Route])?.record()?;
-            message.next_hops = record.next_hops;
-            message.origin = record.origin;
+            let record = self.frame(place, &[Kind::Route])?.record()?;
+            let Change::Route {
+                next_hops, origin, ..
+            } = record
+            else {
+                return Err(misplaced());
+            };
+            (message.next_hops, message.origin) = (next_hops, origin);
         }
         let state = &mut message.state;
         if state.status == Status::Frozen && state.frozen.is_none() {
@@ -161,20 +174,22 @@ impl Reader {
 
     /// The state of a message, from the frame of a state or of the add that concluded it.
     fn state(&self, id: MessageId, place: Place) -> Result<MessageState, Unread> {
-        let frame = self.frame(place, &[Kind::State, Kind::Add])?;
-        if frame.header.kind == Kind::State {
-            return frame
-                .record::<StateRecord<'_>>()
-                .map(|record| record.state.into_owned());
-        }
-        let concluded = frame.record::<Addition>()?.conclusion;
-        let concluded = concluded.filter(|concluded| concluded.id == id);
-        match concluded.map(|concluded| concluded.outcome) {
-            Some(Outcome::State(state)) => Ok(*state),
-            Some(Outcome::Finish(_)) | None => {
-                Err(Unread::Damaged("another state is in its place".to_owned()))
+        match self.frame(place, &[Kind::State, Kind::Add])?.record()? {
+            Change::State { state, .. } => return Ok(*state),
+            Change::Add(add) => {
+                if let Some(concluded) = add.conclusion
+                    && let (true, Outcome::State(state)) = (concluded.id == id, concluded.outcome)
+                {
+                    return Ok(*state);
+                }
             }
+            Change::Mark { .. }
+            | Change::Finish { .. }
+            | Change::Note { .. }
+            | Change::Move(_)
+            | Change::Route { .. } => {}
         }
+        Err(misplaced())
     }
 
     /// The body of the add at `place`, checked against its checksum.
@@ -243,16 +258,20 @@ impl SequentialReader<'_> {
     /// The message that `entry` points to.
     pub(in crate::store) fn message(&mut self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         let add = match self.last.take() {
-            Some((place, add)) if place == entry.add => add,
-            _ => self.reader.add(entry.add)?,
+            Some((place, add)) if place == entry.kept.add => add,
+            _ => self.reader.add(entry.kept.add)?,
         };
-        let (_, add) = self.last.insert((entry.add, add));
+        let (_, add) = self.last.insert((entry.kept.add, add));
         self.reader.of_add(add, id, entry)
     }
 }
 
+fn misplaced() -> Unread {
+    Unread::Damaged("another message is in its place".to_owned())
+}
+
 impl Frame {
-    fn record<T: Payload>(&self) -> Result<T, Unread> {
+    fn record(&self) -> Result<Change, Unread> {
         let payload = self.part(frame::HEADER as u64, self.header.payload_len)?;
         if crc32c::crc32c(&payload) != self.header.payload_crc {
             return Err(Unread::Damaged("its record fails its checksum".to_owned()));

@@ -5,14 +5,13 @@
 //! next one gets its first byte, so only the last segment can have a torn end. After an error that leaves the content
 //! of the disk unknown, the writer must not be used again; its owner ensures that.
 
-use super::batch::{Batch, Placed, Tally};
 use super::frame::{self, Header, Place};
 use super::index::Index;
 use super::new_segments::NewSegments;
 use super::record;
 use super::segment::{self, End};
 use super::validate::Staged;
-use super::write_error::WriteError;
+use super::write_error::{WriteError, failed};
 use crate::id::FlowId;
 use crate::store::change::Change;
 use crate::store::error::{Failure, StoreError};
@@ -26,6 +25,22 @@ use std::sync::{Arc, Mutex};
 const DIRECT: usize = 256 << 10;
 /// Bytes that are buffered before a write.
 const FLUSH: usize = 1 << 20;
+
+/// Counts of what was written.
+#[derive(Debug, Default, Clone, Copy)]
+pub(in crate::store) struct Tally {
+    pub(in crate::store) syncs: u64,
+    pub(in crate::store) bytes: u64,
+}
+
+/// The result of a batch.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Batch {
+    /// For each change, the place of its frame and the bytes of it.
+    pub(in crate::store) results: Vec<Result<(Place, u64), StoreError>>,
+    /// Free space, read at most once for a batch.
+    pub(in crate::store) available: Option<u64>,
+}
 
 #[derive(Debug)]
 struct Head {
@@ -46,7 +61,7 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) journal: PathBuf,
     pub(in crate::store) options: StoreOptions,
     head: Option<Head>,
-    new_segments: NewSegments,
+    pub(in crate::store) new_segments: NewSegments,
     next_seq: Option<Seq>,
     buffer: Vec<u8>,
     pub(in crate::store) staged: Staged,
@@ -80,18 +95,13 @@ impl Writer {
 
     /// What was written since the last call.
     pub(in crate::store) fn take_tally(&mut self) -> Tally {
-        self.tally.syncs += self.new_segments.take_syncs();
+        self.tally.syncs += std::mem::take(&mut self.new_segments.syncs);
         std::mem::take(&mut self.tally)
     }
 
     /// The segment that is being written.
     pub(in crate::store) fn head(&self) -> Option<Seq> {
         self.head.as_ref().map(|head| head.seq)
-    }
-
-    /// Why the next segment could not be prepared when it was last tried; `None`: it is ready, or was not needed yet.
-    pub(in crate::store) fn segment_refusal(&self) -> Option<&StoreError> {
-        self.new_segments.refusal()
     }
 
     /// Writes and syncs the changes that can be written. After an error the content of the disk is unknown.
@@ -104,58 +114,53 @@ impl Writer {
         batch.results.reserve_exact(changes.len());
         self.buffer.clear();
         self.staged.clear();
-        for (number, change) in changes.iter_mut().enumerate() {
+        for change in changes {
             let written = self
-                .check(change, index, &mut batch)
+                .check(change, index, &mut batch.available)
                 .and_then(|()| self.numbered(change));
             match written {
-                Ok((place, length)) => {
+                Ok(placed) => {
                     self.staged.stage(change);
-                    batch.placed.push(Placed {
-                        number,
-                        place,
-                        length,
-                    });
-                    batch.results.push(Ok(()));
+                    batch.results.push(Ok(placed));
                 }
                 Err(WriteError::Refused(error)) => batch.results.push(Err(error)),
                 Err(WriteError::Failed(failure)) => return Err(failure),
             }
         }
-        match self
-            .flush()
-            .and_then(|()| self.sync())
-            .and_then(|()| self.check_head())
-        {
-            Ok(()) => Ok(batch),
-            Err(WriteError::Failed(failure)) => Err(failure),
-            Err(WriteError::Refused(error)) => Err(Failure::Disk(error.to_string())),
-        }
+        self.flush()?;
+        self.sync()?;
+        self.check_head()?;
+        Ok(batch)
     }
 
     /// Whether `change` can be written; for an add, the next segment must be ready too.
-    fn check(&mut self, change: &Change, index: &Mutex<Index>, batch: &mut Batch) -> Result<(), WriteError> {
+    fn check(
+        &mut self,
+        change: &Change,
+        index: &Mutex<Index>,
+        available: &mut Option<u64>,
+    ) -> Result<(), WriteError> {
         let read = || self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
-        let mut free_space = || *batch.available.get_or_insert_with(read);
-        self.staged
-            .check(change, index, &self.options, &mut free_space)
-            .map_err(WriteError::Refused)?;
+        let mut free_space = || *available.get_or_insert_with(read);
+        self.staged.check(change, index, &self.options, &mut free_space)?;
         if matches!(change, Change::Add(_)) {
-            self.make_spare()?;
+            self.new_segments.spare()?;
         }
         Ok(())
     }
 
-    /// Numbers the events of `change`, and appends it. A refused change uses no numbers.
+    /// Numbers the events of `change`, and appends it. A refused change uses no numbers and leaves nothing in the buffer.
     fn numbered(&mut self, change: &mut Change) -> Result<(Place, u64), WriteError> {
-        let before = self.last_event;
+        let before = (self.last_event, self.buffer.len());
         for event in change.events_mut() {
             self.last_event += 1;
             event.seq = self.last_event;
         }
         let appended = self.append(change);
         if appended.is_err() {
-            self.last_event = before;
+            self.last_event = before.0;
+            // Shorter already if the frames before it were written.
+            self.buffer.truncate(before.1);
         }
         appended
     }
@@ -164,33 +169,19 @@ impl Writer {
     fn append(&mut self, change: &Change) -> Result<(Place, u64), WriteError> {
         let body = change.body();
         let mut start = self.buffer.len();
-        self.buffer.resize(start + frame::HEADER, 0);
-        let mut encoded = record::encode(change, &mut self.buffer)
-            .ok()
+        let header = record::encode(change, &mut self.buffer)
             .and_then(|kind| Header::of(kind, self.buffer.get(start + frame::HEADER..)?, body, 0))
-            .ok_or_else(|| {
-                WriteError::Refused(StoreError::Invalid("the change cannot be encoded".to_owned()))
-            });
-        if let Ok(header) = &encoded
-            && !self.fits(body.len())
-            && let Err(error) = self.take_segment(&mut start, header.frame_len())
-        {
-            encoded = Err(error);
+            .ok_or_else(|| StoreError::Invalid("the change cannot be encoded".to_owned()))?;
+        if !self.fits(body.len()) {
+            start = self.take_segment(start, header.frame_len())?;
         }
-        let header = match encoded {
-            Ok(header) => header,
-            Err(error) => {
-                self.buffer.truncate(start);
-                return Err(error);
-            }
-        };
         let Some(head) = &mut self.head else {
-            return Err(WriteError::doubt("the journal has no head"));
+            return Err(doubt("the journal has no head").into());
         };
         let offset = u32::try_from(head.end + start as u64);
         let place = Place {
             seq: head.seq,
-            offset: offset.map_err(|_| WriteError::doubt("a segment grew beyond 4 GiB"))?,
+            offset: offset.map_err(|_| doubt("a segment grew beyond 4 GiB"))?,
         };
         let header = Header {
             salt: head.salt,
@@ -219,16 +210,15 @@ impl Writer {
             .is_some_and(|head| head.end + more <= head.size)
     }
 
-    /// Moves the frame that starts at `start` in the buffer to a new segment. If there is none, the buffer holds what
-    /// it held before the frame, and nothing has changed.
-    fn take_segment(&mut self, start: &mut usize, frame_len: u64) -> Result<(), WriteError> {
-        let frame = self.buffer.split_off(*start);
+    /// Moves the frame that starts at `start` in the buffer to a new segment, and returns where it starts then. If there is
+    /// none, what was before the frame is written, and nothing else has changed.
+    fn take_segment(&mut self, start: usize, frame_len: u64) -> Result<usize, WriteError> {
+        let frame = self.buffer.split_off(start);
         self.flush()?;
         self.sync()?;
-        *start = 0;
         let seq = self
             .next_seq
-            .ok_or_else(|| WriteError::full("segment numbers have run out"))?;
+            .ok_or_else(|| StoreError::Full("segment numbers have run out".to_owned()))?;
         let needed = segment::HEADER as u64 + frame_len;
         let (file, size) = self.new_segments.create(seq, needed)?;
         self.seal()?;
@@ -248,28 +238,12 @@ impl Writer {
         });
         self.buffer
             .extend_from_slice(&segment::encode_header(seq, salt, End::Open));
-        *start = self.buffer.len();
+        let start = self.buffer.len();
         self.buffer.extend_from_slice(&frame);
-        Ok(())
+        Ok(start)
     }
 
-    /// Ends the pause after a failure to prepare the next segment.
-    #[cfg(test)]
-    pub(in crate::store) fn end_pause(&mut self) {
-        self.new_segments.end_pause();
-    }
-
-    /// Prepares the next segment.
-    pub(in crate::store) fn make_spare(&mut self) -> Result<(), WriteError> {
-        self.new_segments.spare().map(drop)
-    }
-
-    /// Uses the spare of an earlier run.
-    pub(in crate::store) fn adopt_spare(&mut self) {
-        self.new_segments.adopt_spare();
-    }
-
-    fn flush(&mut self) -> Result<(), WriteError> {
+    fn flush(&mut self) -> Result<(), Failure> {
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -281,26 +255,24 @@ impl Writer {
         written
     }
 
-    fn write_out(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
         head.dirty = true;
         head.file
             .write_at(head.end, bytes)
-            .map_err(WriteError::disk("write to the journal"))?;
+            .map_err(failed("write to the journal"))?;
         head.end += bytes.len() as u64;
         self.tally.bytes += bytes.len() as u64;
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), WriteError> {
+    fn sync(&mut self) -> Result<(), Failure> {
         match &mut self.head {
             Some(head) if head.dirty => {
                 self.tally.syncs += 1;
-                head.file
-                    .sync_data()
-                    .map_err(WriteError::disk("sync the journal"))?;
+                head.file.sync_data().map_err(failed("sync the journal"))?;
                 head.dirty = false;
                 Ok(())
             }
@@ -310,17 +282,17 @@ impl Writer {
 
     /// Checks that the head still has a name and its size. Data written to an unlinked file is lost, and a truncated
     /// file has lost data that was answered for.
-    pub(in crate::store) fn check_head(&self) -> Result<(), WriteError> {
+    pub(in crate::store) fn check_head(&self) -> Result<(), Failure> {
         let Some(head) = &self.head else { return Ok(()) };
         let identity = head.file.identity();
-        let identity = identity.map_err(WriteError::disk("look at the journal"))?;
+        let identity = identity.map_err(failed("look at the journal"))?;
         let how = match (identity.links, identity.size) {
             (0, _) => "was deleted or replaced",
             (_, size) if size < head.size => "was cut short",
             _ => return Ok(()),
         };
         let text = format!("{} {how}", layout::segment_file(head.seq));
-        Err(WriteError::Failed(Failure::FilesTaken(text)))
+        Err(Failure::FilesTaken(text))
     }
 
     /// The files that are open for writing, with their paths.
@@ -343,26 +315,25 @@ impl Writer {
     }
 
     /// Writes the end of the head to its header, after all of it was synced. Nothing may be appended to it afterwards.
-    fn seal(&mut self) -> Result<(), WriteError> {
+    fn seal(&mut self) -> Result<(), Failure> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
-        let end = u32::try_from(head.end).map_err(|_| WriteError::doubt("a segment grew beyond 4 GiB"))?;
+        let end = u32::try_from(head.end).map_err(|_| doubt("a segment grew beyond 4 GiB"))?;
         let header = segment::encode_header(head.seq, head.salt, End::At(end));
         // Only the changed part is written: another process may read the header at this moment.
         let changed = header.get(segment::END..).unwrap_or_default();
         head.file
             .write_at(segment::END as u64, changed)
-            .map_err(WriteError::disk("write to the journal"))?;
+            .map_err(failed("write to the journal"))?;
         head.dirty = true;
         self.tally.bytes += changed.len() as u64;
         self.sync()
     }
+}
 
-    /// Syncs the names in the journal's directory.
-    pub(in crate::store) fn sync_dir(&mut self) -> Result<(), WriteError> {
-        self.new_segments.sync_dir()
-    }
+fn doubt(text: &str) -> Failure {
+    Failure::Disk(text.to_owned())
 }
 
 /// Random, but not secret from readers of the disk: the sender of a message must not be able to guess it.

@@ -195,16 +195,14 @@ fn a_torn_end_is_cut_and_never_comes_back() {
 #[test]
 fn a_mail_that_looks_like_a_frame_stays_a_mail() {
     let carrier = |body: Vec<u8>| add(&[1], body);
-    let mut payload = Vec::new();
-    record::encode(&carrier(Vec::new()), &mut payload).unwrap();
+    let (_, payload) = record_of(&carrier(Vec::new()));
     let at = segment::HEADER + frame::HEADER + payload.len();
     let place = Place {
         seq: Seq::MIN,
         offset: at as u32,
     };
     // Right in everything but the salt, which its sender cannot know.
-    let mut forged = Vec::new();
-    let kind = record::encode(&add(&[666], "evil\r\n"), &mut forged).unwrap();
+    let (kind, forged) = record_of(&add(&[666], "evil\r\n"));
     let header = Header::of(kind, &forged, b"evil\r\n", 0x1234)
         .unwrap()
         .encode(place);

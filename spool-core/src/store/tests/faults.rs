@@ -10,7 +10,7 @@ fn is_full(result: &Result<(), StoreError>) -> bool {
 }
 
 pub(super) fn end_pause_after_failure(store: &Store) {
-    locked(&store.writer).end_pause();
+    locked(&store.writer).new_segments.end_pause();
 }
 
 #[test]

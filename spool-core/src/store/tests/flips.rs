@@ -124,16 +124,13 @@ fn frames(bytes: &[u8], seq: u32) -> Vec<Framed> {
         };
         let header = Header::decode(bytes[at..].first_chunk().unwrap(), place, None).unwrap();
         let payload = &bytes[at + frame::HEADER..at + header.body_at() as usize];
-        let ids: Vec<MessageId> = match header.kind {
-            Kind::Add | Kind::Move => {
-                let record: Addition = record::decode(header, payload).unwrap();
-                record.messages.iter().map(|message| message.id).collect()
-            }
-            Kind::Mark => vec![record::decode::<MarkRecord<'_>>(header, payload).unwrap().id],
-            Kind::State => vec![record::decode::<StateRecord<'_>>(header, payload).unwrap().id],
-            Kind::Route => vec![record::decode::<RouteRecord<'_>>(header, payload).unwrap().id],
-            Kind::Finish => vec![record::decode::<FinishRecord<'_>>(header, payload).unwrap().id],
-            Kind::Note | Kind::Gap => Vec::new(),
+        let ids: Vec<MessageId> = match record::decode(header, payload).unwrap() {
+            Change::Add(add) | Change::Move(add) => add.messages.iter().map(|message| message.id).collect(),
+            Change::Mark { id, .. }
+            | Change::State { id, .. }
+            | Change::Route { id, .. }
+            | Change::Finish { id, .. } => vec![id],
+            Change::Note { .. } => Vec::new(),
         };
         let ids = ids.iter().map(|id| id.as_u128()).collect();
         let end = at + header.frame_len() as usize;

@@ -34,9 +34,7 @@ use super::error::{Failure, OpenError, StoreError};
 use super::fs::{Fs, SimFs};
 use super::handle::Store;
 use super::journal::frame::{self, Header, Kind, Place};
-use super::journal::record::{
-    self, FinishRecord, MarkRecord, NoteRecord, NotedEvent, RouteRecord, StateRecord,
-};
+use super::journal::record;
 use super::journal::scan::{Item, Scan};
 use super::journal::segment::{self, End, HeaderKind};
 use super::layout::{self, Seq};
@@ -193,6 +191,13 @@ fn finish(number: u128) -> Change {
         how: Finish::Delivered,
         events: vec![event(number, EventKind::Delivered)],
     }
+}
+
+/// The record of a change, and the kind of its frame.
+fn record_of(change: &Change) -> (Kind, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let kind = record::encode(change, &mut bytes).unwrap();
+    (kind, bytes.split_off(frame::HEADER))
 }
 
 fn all_ok(results: &[Result<(), StoreError>]) {

@@ -170,7 +170,7 @@ impl Examined<'_> {
     ) -> HashSet<MessageId> {
         let reader = Reader::new(Arc::clone(self.fs), journal.to_owned());
         let mut all: Vec<_> = replay.index.iter().collect();
-        all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
+        all.sort_unstable_by_key(|(_, entry)| (entry.kept.add, entry.kept.section));
         let mut lost: BTreeMap<Place, (Vec<MessageId>, String)> = BTreeMap::new();
         let mut lose = |id, place, reason| {
             let (ids, _) = lost.entry(place).or_insert((Vec::new(), reason));
@@ -179,9 +179,9 @@ impl Examined<'_> {
         let (mut messages, mut last_body) = (reader.sequential(), None);
         for (id, entry) in all {
             // Messages of one add share their body: it is read once.
-            let body = || match last_body == Some(entry.add) {
+            let body = || match last_body == Some(entry.kept.add) {
                 true => Ok(()),
-                false => reader.body(entry.add).map(drop),
+                false => reader.body(entry.kept.add).map(drop),
             };
             match messages
                 .message(id, entry)
@@ -189,16 +189,16 @@ impl Examined<'_> {
             {
                 Ok(message) => {
                     self.found.whole += 1;
-                    last_body = Some(entry.add);
-                    self.age(&message, entry.add.seq);
+                    last_body = Some(entry.kept.add);
+                    self.age(&message, entry.kept.add.seq);
                 }
                 Err(Unread::NotNow(reason)) => {
-                    let file = layout::segment_file(entry.add.seq);
+                    let file = layout::segment_file(entry.kept.add.seq);
                     let what = format!("message {id}: cannot be read now: {reason}");
                     self.note(ProblemKind::Damaged, file, Some(id), what);
                 }
-                Err(Unread::Gone) => lose(id, entry.add, "its segment is missing".to_owned()),
-                Err(Unread::Damaged(reason)) => lose(id, entry.add, reason),
+                Err(Unread::Gone) => lose(id, entry.kept.add, "its segment is missing".to_owned()),
+                Err(Unread::Damaged(reason)) => lose(id, entry.kept.add, reason),
             }
             progress();
         }

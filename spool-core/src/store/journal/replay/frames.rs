@@ -8,15 +8,12 @@ use crate::event::{Event, EventKind};
 use crate::frozen::{Frozen, FrozenKind};
 use crate::id::MessageId;
 use crate::key::KeyDigest;
-use crate::message::{MessageState, Status};
+use crate::message::{MessageState, Section, Status};
 use crate::reason::frozen_kind;
-use crate::store::change::{Addition, Conclusion, NewMessage, Outcome};
-use crate::store::journal::frame::{Header, Kind, Place};
-use crate::store::journal::index::{Entry, weight};
-use crate::store::journal::record::{
-    self, FinishRecord, MarkRecord, NoteRecord, NotedEvent, RouteRecord, StateRecord,
-};
-use crate::store::layout::Seq;
+use crate::store::change::{Addition, Change, Outcome};
+use crate::store::journal::frame::{Header, Place};
+use crate::store::journal::index::Entry;
+use crate::store::journal::record;
 use crate::store::types::{LoggedKeys, RememberedKey};
 use std::time::Duration;
 
@@ -30,65 +27,145 @@ const MAX_PENDING_EVENTS: usize = 262_144;
 impl Replay {
     /// Applies one frame. An error says what is wrong with its payload; then nothing was changed.
     pub(super) fn frame(&mut self, place: Place, header: Header, payload: &[u8]) -> Result<(), String> {
-        let small = matches!(header.kind, Kind::Mark | Kind::State | Kind::Route);
-        self.index.wrote(place.seq, header.frame_len(), small);
-        match header.kind {
-            Kind::Add => self.add(place, record::decode(header, payload)?, header),
-            Kind::Move => self.moved(place, record::decode(header, payload)?, header),
-            Kind::Mark => {
-                let mark: MarkRecord<'_> = record::decode(header, payload)?;
-                self.saw(mark.id);
-                if self.index.mark(mark.id, place) {
-                    let frozen = mark.frozen.as_ref().as_deref().map(|frozen| frozen.why.kind());
-                    self.set(mark.id, mark.status, frozen, mark.in_flight, mark.wait());
-                }
-                self.push_events(mark.id, mark.events.into_owned(), mark.frozen.as_ref().as_deref());
-            }
-            Kind::State => {
-                let StateRecord { id, state, events } = record::decode(header, payload)?;
-                self.saw(id);
-                self.state(id, &state, place);
-                self.push_events(id, events.into_owned(), state.frozen.as_deref());
-            }
-            Kind::Route => {
-                let route: RouteRecord<'_> = record::decode(header, payload)?;
-                self.saw(route.id);
-                if self.index.route(route.id, place) {
-                    let hops = self.intern((route.next_hops, route.origin));
-                    if let Some(live) = self.live.get_mut(&route.id) {
-                        live.hops = hops;
-                    }
-                    if let Some(begun) = self.in_flight.get_mut(&route.id) {
-                        begun.rerouted = true;
-                    }
-                }
-                self.push_events(route.id, route.events.into_owned(), None);
-            }
-            Kind::Finish => {
-                let finish: FinishRecord<'_> = record::decode(header, payload)?;
-                self.saw(finish.id);
-                // Before the entry is removed.
-                self.push_events(finish.id, finish.events.into_owned(), None);
-                self.finish(finish.id, place.seq);
-            }
-            Kind::Note => {
-                let note: NoteRecord = record::decode(header, payload)?;
-                for event in note.events.into_iter().map(NotedEvent::event) {
-                    if let Some(id) = event.id {
-                        self.saw(id);
-                    }
-                    self.push_event(event.seq, PendingEvent::complete(event));
-                }
-            }
-            Kind::Gap => {}
-        }
+        let mut change = record::decode(header, payload)?;
+        let events = std::mem::take(change.events_mut());
+        let written_at = events.first().map(|event| event.at);
+        // Before the index forgets a message that ends.
+        self.collect(&change, events, place);
+        self.index.apply(&change, place, header.frame_len());
+        self.update(change, place, header.body_len, written_at);
         Ok(())
     }
 
-    fn state(&mut self, id: MessageId, state: &MessageState, place: Place) {
-        if !self.index.state(id, place) {
-            return;
+    /// Collects the ids and the events of a change.
+    fn collect(&mut self, change: &Change, events: Vec<Event>, place: Place) {
+        match change {
+            Change::Add(add) | Change::Move(add) => {
+                let mut events = events.into_iter();
+                for (section, message) in (0..).zip(&add.messages) {
+                    self.saw(message.id);
+                    if let Some(event) = events.next() {
+                        let entry = Entry::added(place, section);
+                        self.push_event(event.seq, PendingEvent::of(event, message.id, entry));
+                    }
+                }
+                if let Some(concluded) = &add.conclusion {
+                    let frozen = match &concluded.outcome {
+                        Outcome::State(state) => state.frozen.as_deref(),
+                        Outcome::Finish(_) => None,
+                    };
+                    self.push_events(concluded.id, events.collect(), frozen);
+                }
+            }
+            Change::Mark { id, frozen, .. } => self.push_events(*id, events, frozen.as_deref()),
+            Change::State { id, state, .. } => self.push_events(*id, events, state.frozen.as_deref()),
+            Change::Route { id, .. } | Change::Finish { id, .. } => self.push_events(*id, events, None),
+            Change::Note { .. } => {
+                for event in events {
+                    self.last_id = self.last_id.max(event.id);
+                    self.push_event(event.seq, PendingEvent::complete(event));
+                }
+            }
         }
+    }
+
+    /// Notes what a change, which the index has, means for the live messages.
+    fn update(&mut self, change: Change, place: Place, body_size: u32, written_at: Option<Timestamp>) {
+        match change {
+            Change::Add(add) | Change::Move(add) => self.add(add, place, body_size),
+            Change::Mark {
+                id,
+                status,
+                frozen,
+                in_flight,
+                ..
+            } => {
+                let wait = match (status, written_at) {
+                    (Status::SendAt(due), Some(at)) => Some(due.since(at)),
+                    (Status::SendAt(_) | Status::Frozen, _) => None,
+                };
+                self.set(
+                    id,
+                    status,
+                    frozen.map(|frozen| frozen.why.kind()),
+                    in_flight,
+                    wait,
+                );
+            }
+            Change::State { id, state, .. } => self.state(id, &state),
+            Change::Route {
+                id,
+                next_hops,
+                origin,
+                ..
+            } => {
+                let hops = self.intern((next_hops, origin));
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.hops = hops;
+                }
+                if let Some(begun) = self.in_flight.get_mut(&id) {
+                    begun.rerouted = true;
+                }
+            }
+            Change::Finish { id, .. } => self.finish(id),
+            Change::Note { .. } => {}
+        }
+    }
+
+    fn add(&mut self, add: Addition, place: Place, body_size: u32) {
+        if let Some(key) = add.key {
+            let at = add.spooled_at;
+            let is_new = |keys: &LoggedKeys| !keys.contains(&(KeyDigest::of(&key.key), at));
+            if self.logged.keys.as_ref().is_some_and(is_new) {
+                let ids = add.messages.iter().map(|message| message.id).collect();
+                self.keys
+                    .push(RememberedKey::new(key.key, key.fingerprint, ids, at));
+            }
+        }
+        // The messages of the add share the list of related ones.
+        let related = (add.related.len() + add.messages.len()) * size_of::<MessageId>();
+        let related = u64::try_from(related).unwrap_or(u64::MAX);
+        for (section, message) in (0..).zip(add.messages) {
+            // A message whose id is taken is not added.
+            let kept = self.index.get(message.id).map(|entry| entry.kept);
+            if kept.map(|kept| (kept.add, kept.section)) != Some((place, section)) {
+                continue;
+            }
+            let Section {
+                origin,
+                next_hops,
+                retry,
+                envelope,
+            } = message.section;
+            let expires_at = retry.expire_after.map(|span| add.spooled_at.after(span));
+            let live = Live {
+                due: Timestamp::default(),
+                frozen: None,
+                wait: None,
+                spooled_at: add.spooled_at,
+                expires_at: expires_at.unwrap_or(NEVER),
+                hops: self.intern((next_hops, origin)),
+                body_size,
+                fixed: narrow(envelope.footprint().saturating_add(related)),
+                history: 0,
+            };
+            self.live.insert(message.id, live);
+            match message.state {
+                Some(state) => self.state(message.id, &state),
+                None => {
+                    let frozen = message.frozen.map(|frozen| frozen.why.kind());
+                    self.set(message.id, message.status, frozen, message.in_flight, None);
+                }
+            }
+        }
+        match add.conclusion.map(|concluded| (concluded.id, concluded.outcome)) {
+            Some((id, Outcome::State(state))) => self.state(id, &state),
+            Some((id, Outcome::Finish(_))) => self.finish(id),
+            None => {}
+        }
+    }
+
+    fn state(&mut self, id: MessageId, state: &MessageState) {
         let frozen = frozen_kind(state);
         self.set(id, state.status, frozen, state.in_flight, state.retry_wait());
         if let Some(live) = self.live.get_mut(&id) {
@@ -97,105 +174,9 @@ impl Replay {
         }
     }
 
-    fn conclude(&mut self, concluded: Conclusion, events: Vec<Event>, place: Place) {
-        let id = concluded.id;
-        match concluded.outcome {
-            Outcome::State(state) => {
-                self.state(id, &state, place);
-                self.push_events(id, events, state.frozen.as_deref());
-            }
-            Outcome::Finish(_) => {
-                // Before the entry is removed.
-                self.push_events(id, events, None);
-                self.finish(id, place.seq);
-            }
-        }
-    }
-
-    fn moved(&mut self, place: Place, add: Addition, header: Header) {
-        let weight = weight(header.frame_len(), add.messages.len());
-        let related = add.related.len() + add.messages.len();
-        for (section, message) in (0..).zip(add.messages) {
-            self.saw(message.id);
-            self.index.relocate(message.id, place, section, weight);
-            self.remember(message, related, add.spooled_at, header);
-        }
-    }
-
-    /// `related`: the number of ids in the list that the messages of the add share.
-    fn remember(&mut self, message: NewMessage, related: usize, spooled_at: Timestamp, header: Header) {
-        let history = message.state.as_ref().map_or(0, |state| state.footprint());
-        let related = u64::try_from(related * size_of::<MessageId>()).unwrap_or(u64::MAX);
-        let state = message.state.map(|state| {
-            (
-                state.status,
-                frozen_kind(&state),
-                state.in_flight,
-                state.expires_at,
-                state.retry_wait(),
-            )
-        });
-        let expires_at = message
-            .section
-            .retry
-            .expire_after
-            .map(|span| spooled_at.after(span));
-        let frozen = message.frozen.as_deref().map(|frozen| frozen.why.kind());
-        let (status, frozen, in_flight, expires_at, wait) =
-            state.unwrap_or((message.status, frozen, message.in_flight, expires_at, None));
-        let live = Live {
-            due: Timestamp::default(),
-            frozen: None,
-            wait: None,
-            spooled_at,
-            expires_at: expires_at.unwrap_or(NEVER),
-            hops: self.intern((message.section.next_hops, message.section.origin)),
-            body_size: header.body_len,
-            fixed: narrow(message.section.envelope.footprint().saturating_add(related)),
-            history: narrow(history),
-        };
-        self.live.insert(message.id, live);
-        self.set(message.id, status, frozen, in_flight, wait);
-    }
-
-    fn add(&mut self, place: Place, add: Addition, header: Header) {
-        let weight = weight(header.frame_len(), add.messages.len());
-        let ids = add.messages.iter().map(|message| message.id).collect();
-        if let Some(key) = add.key {
-            let at = add.spooled_at;
-            let is_new = |keys: &LoggedKeys| !keys.contains(&(KeyDigest::of(&key.key), at));
-            if self.logged.keys.as_ref().is_some_and(is_new) {
-                self.keys
-                    .push(RememberedKey::new(key.key, key.fingerprint, ids, at));
-            }
-        }
-        let related = add.related.len() + add.messages.len();
-        let mut events = add.events.into_iter();
-        for (section, message) in (0..).zip(add.messages) {
-            self.saw(message.id);
-            if let Some(event) = events.next() {
-                let entry = Entry {
-                    add: place,
-                    section,
-                    weight,
-                    state: None,
-                    mark: None,
-                    route: None,
-                };
-                self.push_event(event.seq, PendingEvent::of(event, message.id, entry));
-            }
-            if self.index.add(message.id, place, section, weight) {
-                self.remember(message, related, add.spooled_at, header);
-            }
-        }
-        if let Some(concluded) = add.conclusion {
-            self.saw(concluded.id);
-            self.conclude(concluded, events.collect(), place);
-        }
-    }
-
     /// `frozen`: the reason for a freeze, if the frame has it.
     fn push_events(&mut self, id: MessageId, events: Vec<Event>, frozen: Option<&Frozen>) {
+        self.saw(id);
         let last = events.last().map_or(0, |event| event.seq);
         self.last_number = self.last_number.max(last);
         let Some(entry) = self.index.get(id) else { return };
@@ -218,11 +199,9 @@ impl Replay {
         }
     }
 
-    fn finish(&mut self, id: MessageId, seq: Seq) {
-        if self.index.finish(id, seq).is_some() {
-            self.live.remove(&id);
-            self.in_flight.remove(&id);
-        }
+    fn finish(&mut self, id: MessageId) {
+        self.live.remove(&id);
+        self.in_flight.remove(&id);
     }
 
     fn set(

@@ -1,0 +1,45 @@
+//! Fields that records of older formats of the journal do not have.
+//!
+//! A record has one definition for all formats. A field that came with a format says so, and has its default value when an
+//! older record is read. serde gives the fields of a derived type no argument, so the format is kept for the thread while one
+//! record is read.
+
+use serde::{Deserialize, Deserializer};
+use std::cell::Cell;
+
+thread_local! {
+    /// The format of the record that is being read. Whatever else is read is of the newest one.
+    static FORMAT: Cell<u8> = const { Cell::new(u8::MAX) };
+}
+
+/// Calls `read`, which reads a record of this format.
+pub(crate) fn reading<T>(format: u8, read: impl FnOnce() -> T) -> T {
+    FORMAT.set(format);
+    let read = read();
+    FORMAT.set(u8::MAX);
+    read
+}
+
+/// Reads a field that came with format 2.
+pub(crate) fn format_2<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    field(2, deserializer)
+}
+
+/// Reads a field that came with format 3.
+pub(crate) fn format_3<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    field(3, deserializer)
+}
+
+fn field<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    since: u8,
+    deserializer: D,
+) -> Result<T, D::Error> {
+    match FORMAT.get() >= since {
+        true => T::deserialize(deserializer),
+        false => Ok(T::default()),
+    }
+}
