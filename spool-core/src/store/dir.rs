@@ -235,13 +235,7 @@ pub(super) fn upgrade(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
 
 /// Writes `FORMAT`, atomically and durably.
 fn write_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    let draft = dir.join(layout::FORMAT_DRAFT);
-    let file = ops::create_anew(fs, &draft).map_err(OpenError::io("make", &draft))?;
+    let (path, draft) = (dir.join(layout::FORMAT), dir.join(layout::FORMAT_DRAFT));
     let text = format!("spool {FORMAT}\n");
-    file.write_at(0, text.as_bytes())
-        .and_then(|()| file.sync_data())
-        .map_err(OpenError::io("write", &draft))?;
-    fs.rename(&draft, &dir.join(layout::FORMAT))
-        .map_err(OpenError::io("rename", &draft))?;
-    fs.sync_dir(dir).map_err(OpenError::io("sync", dir))
+    ops::replace(fs, &path, &draft, text.as_bytes()).map_err(OpenError::io("write", &path))
 }

@@ -5,15 +5,14 @@
 //! a start can distinguish what a crash left from what a person added: a text alone was added by a person, a text with a draft
 //! of its metadata was not. The journal is not used here.
 
-use super::error::PairError;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, PairError};
 use crate::archive::{Archive, Archived};
 use crate::crlf::crlf;
 use crate::id::MessageId;
 use crate::store::fs::{Fs, FsFile, Mode, ops};
 use crate::store::layout::{self, METADATA, METADATA_DRAFT, TEXT, TEXT_DRAFT};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,14 +30,8 @@ pub(in crate::store) struct ArchiveDir<'a> {
     dir: PathBuf,
 }
 
-/// The files of one message.
-#[derive(Default)]
-struct Files {
-    text: bool,
-    metadata: bool,
-    text_draft: bool,
-    metadata_draft: bool,
-}
+/// The extensions of the files of a message.
+const ALL: [&str; 4] = [METADATA, METADATA_DRAFT, TEXT, TEXT_DRAFT];
 
 impl<'a> ArchiveDir<'a> {
     pub(in crate::store) fn new(fs: &'a dyn Fs, spool: &Path, archive: Archive) -> Self {
@@ -86,13 +79,15 @@ impl<'a> ArchiveDir<'a> {
         }
         self.sync_all(&mut added);
         for ((done, drafted), (archived, _)) in added.iter().zip(drafted).zip(pairs) {
-            match (done, drafted) {
-                (Ok(()), _) => {}
-                (Err(_), true) => {
-                    self.clear(archived.message.id, &[METADATA, TEXT, TEXT_DRAFT, METADATA_DRAFT])
-                }
+            let left: &[&str] = match (done, drafted) {
+                (Ok(()), _) => &[],
+                (Err(_), true) => &[METADATA, TEXT, TEXT_DRAFT, METADATA_DRAFT],
                 // An older pair with the same id is still there.
-                (Err(_), false) => self.clear(archived.message.id, &[TEXT_DRAFT, METADATA_DRAFT]),
+                (Err(_), false) => &[TEXT_DRAFT, METADATA_DRAFT],
+            };
+            for kind in left {
+                // What cannot be deleted now is deleted at the next start.
+                let _ = self.fs.unlink(&self.path(archived.message.id, kind));
             }
         }
         added
@@ -124,17 +119,9 @@ impl<'a> ArchiveDir<'a> {
         }
     }
 
-    /// After a failure. What cannot be deleted now is deleted at the next start.
-    fn clear(&self, id: MessageId, kinds: &[&str]) {
-        for kind in kinds {
-            let _ = self.fs.unlink(&self.path(id, kind));
-        }
-    }
-
     /// Deletes pairs, durably. A missing pair is no error.
     pub(in crate::store) fn discard(&self, ids: &[MessageId]) -> io::Result<()> {
-        let all = [METADATA, METADATA_DRAFT, TEXT, TEXT_DRAFT];
-        let there = |id: &MessageId| all.iter().any(|kind| self.is_there(*id, kind));
+        let there = |id: &MessageId| ALL.iter().any(|kind| self.is_there(*id, kind));
         let there: Vec<MessageId> = ids.iter().copied().filter(there).collect();
         let mut slices = there.chunks(MAX_DISCARDED);
         slices.try_for_each(|slice| self.discard_slice(slice))
@@ -172,51 +159,35 @@ impl<'a> ArchiveDir<'a> {
 
     /// Completes what a crash interrupted, and deletes the pairs of messages that are `live` in the journal.
     fn tidy(&self, live: &dyn Fn(MessageId) -> bool) -> io::Result<()> {
-        let names = ops::names(self.fs, &self.dir)?;
+        let mut names = ops::names(self.fs, &self.dir)?;
         if names.is_empty() {
             return Ok(());
         }
+        names.sort_unstable();
         // Syncs names that an earlier process created but did not sync.
         self.fs.sync_dir(&self.dir)?;
-        let mut all: BTreeMap<MessageId, Files> = BTreeMap::new();
-        for name in &names {
-            let mut note = |kind, file: fn(&mut Files) -> &mut bool| {
-                if let Some(id) = layout::archived_id(name, kind) {
-                    *file(all.entry(id).or_default()) = true;
-                }
-            };
-            note(TEXT, |files| &mut files.text);
-            note(METADATA, |files| &mut files.metadata);
-            note(TEXT_DRAFT, |files| &mut files.text_draft);
-            note(METADATA_DRAFT, |files| &mut files.metadata_draft);
-        }
+        let id_in = |name: &String| ALL.iter().find_map(|kind| layout::archived_id(name, kind));
+        let ids: BTreeSet<MessageId> = names.iter().filter_map(id_in).collect();
         let mut gone = Vec::new();
-        for (id, files) in all {
+        for id in ids {
+            let has = |kind: &str| names.binary_search(&layout::archived_name(id, kind)).is_ok();
             if live(id) {
                 tracing::info!(%id, archive = %self.dir.display(), "deleted from the archive: the message is in the queue");
                 gone.push(id);
-            } else if files.metadata_draft && !files.metadata {
+            } else if has(METADATA_DRAFT) && !has(METADATA) {
                 gone.push(id);
             } else {
-                self.finish(id, &files)?;
+                // Completes a pair whose text is still a draft; deletes drafts of complete files.
+                if has(METADATA) && has(TEXT_DRAFT) && !has(TEXT) {
+                    self.fs.rename(&self.path(id, TEXT_DRAFT), &self.path(id, TEXT))?;
+                    self.fs.sync_dir(&self.dir)?;
+                }
+                for draft in [TEXT_DRAFT, METADATA_DRAFT].into_iter().filter(|kind| has(kind)) {
+                    self.unlink(id, draft)?;
+                }
             }
         }
         self.discard(&gone)
-    }
-
-    /// Completes a pair whose text is still a draft; deletes drafts of complete files.
-    fn finish(&self, id: MessageId, files: &Files) -> io::Result<()> {
-        if files.metadata && files.text_draft && !files.text {
-            self.fs.rename(&self.path(id, TEXT_DRAFT), &self.path(id, TEXT))?;
-            self.fs.sync_dir(&self.dir)?;
-        }
-        if files.text_draft {
-            self.unlink(id, TEXT_DRAFT)?;
-        }
-        if files.metadata_draft {
-            self.unlink(id, METADATA_DRAFT)?;
-        }
-        Ok(())
     }
 
     fn open(&self, id: MessageId, kind: &str) -> io::Result<Arc<dyn FsFile>> {

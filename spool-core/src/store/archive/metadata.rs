@@ -5,8 +5,7 @@
 //! the metadata and of the text. A pair that does not match is not what was written. Metadata without a checksum were
 //! written or edited by a person, and are accepted as they are.
 
-use super::error::PairError;
-use super::recipient::{ArchivedRecipient, Fates, check_parameter};
+use super::recipient::{ArchivedRecipient, check_parameter, recipients_of};
 use crate::archive::Archived;
 use crate::attempt::Attempt;
 use crate::attempts::Attempts;
@@ -21,6 +20,23 @@ use crate::retry::{RetryPolicy, Schedule};
 use crate::store::layout::{METADATA, TEXT};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// What is wrong with a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) enum PairError {
+    /// It cannot be read as a message.
+    Unreadable(String),
+    /// It can be read, but is not what was written, or has another id than its name.
+    Mismatched(String),
+}
+
+impl PairError {
+    pub(in crate::store) fn reason(self) -> String {
+        match self {
+            Self::Unreadable(reason) | Self::Mismatched(reason) => reason,
+        }
+    }
+}
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,8 +143,6 @@ impl Metadata {
     fn unsealed(archived: &Archived) -> Self {
         let message = &archived.message;
         let state = &message.state;
-        let mut fates = Fates::of(state);
-        let recipients = (0..).zip(&message.envelope.recipients);
         Self {
             checksum: None,
             id: Some(message.id),
@@ -137,9 +151,7 @@ impl Metadata {
             spooled_at: Some(message.spooled_at),
             expires_at: state.expires_at,
             sender: message.envelope.reverse_path.as_str().to_owned(),
-            recipients: recipients
-                .map(|(index, to)| ArchivedRecipient::of(to, fates.take(index)))
-                .collect(),
+            recipients: recipients_of(message),
             next_hops: message.next_hops.to_vec(),
             route: message.origin,
             frozen: state.frozen.clone(),

@@ -4,11 +4,10 @@
 //! touches the two directories only, never the journal. A failure here does not end the store.
 
 mod dir;
-mod error;
 mod metadata;
 mod offline;
 mod recipient;
 
 pub(super) use dir::{ArchiveDir, tidy};
-pub(super) use error::PairError;
+pub(super) use metadata::PairError;
 pub use offline::{archive_from_disk, archived_text_from_disk, export_pair};

@@ -1,7 +1,7 @@
 //! Archived messages read without the spool's lock, and messages exported as pairs.
 
 use super::dir::ArchiveDir;
-use super::error::PairError;
+use super::metadata::PairError;
 use crate::archive::{Archive, Archived};
 use crate::id::MessageId;
 use crate::store::dir;

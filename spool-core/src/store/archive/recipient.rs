@@ -2,12 +2,11 @@
 
 use crate::attempt::RecipientIndex;
 use crate::envelope::{Notify, Recipient};
-use crate::message::{FailedRecipient, MessageState};
+use crate::message::{FailedRecipient, Message, MessageState};
 use crate::reply::{Reply, harmless};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// What became of a recipient.
@@ -69,42 +68,34 @@ impl<'de> Visitor<'de> for ArchivedRecipientVisitor {
     }
 }
 
-/// What became of each recipient of a message.
-pub(super) struct Fates<'a> {
-    failed: HashMap<RecipientIndex, &'a FailedRecipient>,
-    remaining: HashSet<RecipientIndex>,
-}
-
-impl<'a> Fates<'a> {
-    pub(super) fn of(state: &'a MessageState) -> Self {
-        let failed = state.failed.iter();
-        Self {
-            failed: failed.map(|failed| (failed.recipient, failed)).collect(),
-            remaining: state.remaining.iter().copied().collect(),
+/// The recipients of a message, and what became of each.
+pub(super) fn recipients_of(message: &Message) -> Vec<ArchivedRecipient> {
+    let recipients = message.envelope.recipients.iter();
+    let mut all: Vec<_> = recipients.map(ArchivedRecipient::done).collect();
+    let mut set = |index: RecipientIndex, fate, why, reply| {
+        let at = usize::try_from(index).ok().and_then(|index| all.get_mut(index));
+        if let Some(ArchivedRecipient(fields)) = at {
+            (fields.fate, fields.why, fields.reply) = (fate, why, reply);
         }
+    };
+    for index in &message.state.remaining {
+        set(*index, RecipientFate::Remaining, None, None);
     }
-
-    pub(super) fn take(&mut self, index: RecipientIndex) -> (RecipientFate, Option<&'a FailedRecipient>) {
-        match self.failed.remove(&index) {
-            Some(failed) => (RecipientFate::Failed, Some(failed)),
-            None if self.remaining.remove(&index) => (RecipientFate::Remaining, None),
-            None => (RecipientFate::Done, None),
-        }
+    for failed in &message.state.failed {
+        let why = Some(failed.reason.clone());
+        set(failed.recipient, RecipientFate::Failed, why, failed.reply.clone());
     }
+    all
 }
 
 impl ArchivedRecipient {
-    pub(super) fn of(
-        recipient: &Recipient,
-        (fate, failed): (RecipientFate, Option<&FailedRecipient>),
-    ) -> Self {
+    fn done(recipient: &Recipient) -> Self {
         Self(Fields {
             address: recipient.address.to_string(),
-            fate,
-            why: failed.map(|failed| failed.reason.clone()),
-            reply: failed.and_then(|failed| failed.reply.clone()),
+            fate: RecipientFate::Done,
             notify: recipient.notify,
             orcpt: recipient.orcpt.clone(),
+            ..Fields::default()
         })
     }
 

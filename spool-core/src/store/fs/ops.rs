@@ -35,6 +35,16 @@ pub(in crate::store) fn remove(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Puts a file with these bytes in the place of `path`, atomically and durably. Until it is complete, it is named `draft`, in
+/// the same directory.
+pub(in crate::store) fn replace(fs: &dyn Fs, path: &Path, draft: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = create_anew(fs, draft)?;
+    file.write_at(0, bytes)?;
+    file.sync_data()?;
+    fs.rename(draft, path)?;
+    path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))
+}
+
 /// Creates a directory; one that is there is no error. The name is not synced.
 pub(in crate::store) fn ensure_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     match fs.make_dir(dir) {

@@ -9,8 +9,8 @@
 
 pub use super::sim_disk::OpKind;
 use super::sim_disk::{
-    Coin, Disk, Fault, FaultError, Inode, NameChange, Node, SharedDisk, apply_data, drop_unreachable,
-    tear_name,
+    Coin, DIRECTORY, Disk, Fault, FaultError, Inode, NameChange, Node, SharedDisk, apply_data,
+    drop_unreachable, tear_name,
 };
 use super::sim_file::{SimDir, SimFile};
 use super::{Fs, FsDir, FsFile, Identity, Mode};
@@ -310,7 +310,7 @@ impl Fs for SimFs {
     fn identity(&self, path: &Path) -> io::Result<Identity> {
         let disk = self.disk();
         match disk.inode_of(path) {
-            Err(_) if disk.is_dir(path) => Ok(disk.identity_of_dir(path)),
+            Err(_) if disk.is_dir(path) => Ok(DIRECTORY),
             Err(error) => Err(error),
             Ok(number) => Ok(disk.identity(number)),
         }

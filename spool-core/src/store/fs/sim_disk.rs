@@ -41,6 +41,14 @@ pub enum OpKind {
 /// A disk that its files and directories share.
 pub(super) type SharedDisk = Arc<Mutex<Disk>>;
 
+/// The identity of every directory: a directory has no inode number, and is known by its path.
+pub(super) const DIRECTORY: Identity = Identity {
+    device: 1,
+    inode: 0,
+    links: 1,
+    size: 0,
+};
+
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     pub(super) names: BTreeMap<PathBuf, Node>,
@@ -279,16 +287,6 @@ impl Disk {
             inode: number,
             links: names.count() as u64,
             size: self.files.get(&number).map_or(0, |file| file.data.len() as u64),
-        }
-    }
-
-    /// Directories have no inode numbers: a directory is identified by its path.
-    pub(super) fn identity_of_dir(&self, path: &Path) -> Identity {
-        Identity {
-            device: 1,
-            inode: 0,
-            links: u64::from(self.is_dir(path)),
-            size: 0,
         }
     }
 

@@ -44,9 +44,5 @@ pub(in crate::store) fn write(fs: &dyn Fs, dir: &Path, learned: &[LearnedDestina
         bytes.push(b'\n');
     }
     let draft = dir.join(layout::DESTINATIONS_DRAFT);
-    let file = ops::create_anew(fs, &draft)?;
-    file.write_at(0, &bytes)?;
-    file.sync_data()?;
-    fs.rename(&draft, &dir.join(layout::DESTINATIONS))?;
-    fs.sync_dir(dir)
+    ops::replace(fs, &dir.join(layout::DESTINATIONS), &draft, &bytes)
 }
