@@ -90,8 +90,8 @@ pub enum Finish {
 
 /// One atomic change of the spool, and the record of it in the journal.
 ///
-/// The fields of a variant in their order are the journal's format. The order of the variants is that of
-/// [`Kind::ALL`](super::journal::frame::Kind::ALL): the frame's header has the kind, and the record only the fields.
+/// The fields of a variant in their order are the journal's format. The frame's header has the kind, and the record only the
+/// fields; the order of the variants is that of `Kind::ALL` (`journal/frame.rs`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// New messages.
@@ -179,6 +179,15 @@ impl Change {
             | Self::Route { events, .. }
             | Self::Finish { events, .. }
             | Self::Note { events } => events,
+        }
+    }
+
+    /// The messages of an add or a move.
+    pub(super) fn messages(&self) -> &[NewMessage] {
+        if let Self::Add(addition) | Self::Move(addition) = self {
+            &addition.messages
+        } else {
+            &[]
         }
     }
 

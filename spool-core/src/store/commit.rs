@@ -15,7 +15,7 @@ impl Store {
     /// nothing behind and does not affect the others; a failed write or sync fails all of them, and every later commit.
     /// Call [`Store::maintain`] afterwards, once the results have been passed on.
     pub fn commit(&self, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
-        if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
+        if self.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
             self.maintain();
         }
         self.commit_with(&mut locked(&self.writer), changes)
@@ -53,8 +53,9 @@ impl Store {
         }
         drop(index);
         if written > 0 {
-            self.counters.commits.fetch_add(1, Relaxed);
-            self.counters.changes.fetch_add(written, Relaxed);
+            let mut stats = locked(&self.stats);
+            stats.commits += 1;
+            stats.changes += written;
         }
         batch.results.into_iter().map(|result| result.map(drop)).collect()
     }

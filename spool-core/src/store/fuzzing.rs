@@ -70,9 +70,9 @@ fn scan(bytes: &[u8], bodies: bool) {
     while let Ok(Some(item)) = scan.next() {
         let (from, length) = match item {
             Item::Frame { place, header } => {
-                assert_eq!(scan.payload().len() as u64, u64::from(header.payload_len));
-                assert_eq!(crc32c::crc32c(scan.payload()), header.payload_crc);
-                payload(header, scan.payload());
+                assert_eq!(scan.payload.len() as u64, u64::from(header.payload_len));
+                assert_eq!(crc32c::crc32c(&scan.payload), header.payload_crc);
+                payload(header, &scan.payload);
                 (u64::from(place.offset), header.frame_len())
             }
             Item::Damage(bad) | Item::Tail(bad) => {

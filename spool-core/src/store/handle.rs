@@ -2,11 +2,10 @@
 
 use super::care::compaction::Compaction;
 use super::care::open_files::OpenFiles;
-use super::care::pending_deletion::PendingDeletion;
 use super::care::scrub::{Findings, Scrub};
 use super::error::Failure;
 use super::failure::Failures;
-use super::fs::Fs;
+use super::fs::{Fs, FsFile};
 use super::journal::index::Index;
 use super::journal::reader::Reader;
 use super::journal::writer::Writer;
@@ -17,7 +16,7 @@ use super::mutex::locked;
 use super::space::Space;
 use super::types::{StoreOptions, StoreStats};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 /// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
@@ -36,25 +35,17 @@ pub struct Store {
     pub(super) keys: KeyLog,
     pub(super) compaction: Mutex<Compaction>,
     pub(super) loading: Loading,
-    pub(super) pending_deletion: PendingDeletion,
+    /// Handles on segments that are unlinked, so that their space is freed when a thread has time for it.
+    pub(super) pending_deletion: Mutex<Vec<Arc<dyn FsFile>>>,
     pub(super) scrub: Mutex<Scrub>,
     pub(super) findings: Mutex<Findings>,
     pub(super) failures: Failures,
-    pub(super) counters: Counters,
-    pub(super) space: Mutex<Space>,
-    pub(super) open_files: OpenFiles,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) commits: AtomicU64,
-    pub(super) changes: AtomicU64,
-    pub(super) syncs: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    /// Messages moved by compaction.
-    pub(super) moved: AtomicU64,
+    /// Those of the counters that are not read elsewhere.
+    pub(super) stats: Mutex<StoreStats>,
     /// Commits since [`Store::maintain`] ran last.
     pub(super) unattended: AtomicU64,
+    pub(super) space: Mutex<Space>,
+    pub(super) open_files: OpenFiles,
 }
 
 impl Store {
@@ -81,7 +72,7 @@ impl Store {
         self.reader.close();
         self.events.close();
         self.keys.close();
-        self.pending_deletion.empty();
+        self.give_back();
         *locked(&self.index) = Index::default();
         // The lock is released last.
         self.open_files.close();
@@ -91,14 +82,10 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let index = locked(&self.index);
         StoreStats {
-            commits: self.counters.commits.load(Relaxed),
-            changes: self.counters.changes.load(Relaxed),
-            syncs: self.counters.syncs.load(Relaxed),
-            bytes: self.counters.bytes.load(Relaxed),
             messages: index.len() as u64,
             segments: index.segments() as u64,
-            moved: self.counters.moved.load(Relaxed),
             frames_read: self.reader.frames(),
+            ..*locked(&self.stats)
         }
     }
 }

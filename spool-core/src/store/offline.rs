@@ -7,7 +7,7 @@ use super::dir;
 use super::error::OpenError;
 use super::fs::{Fs, RealFs};
 use super::journal::reader::{Reader, Unread};
-use super::journal::replay::{self, Logged, Patience, Replay};
+use super::journal::replay::{self, Replay};
 use super::layout::JOURNAL;
 use crate::id::MessageId;
 use crate::message::Message;
@@ -137,7 +137,7 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
     loop {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
-        match replay::replay(fs, &journal, &seqs, Logged::all(), Patience::None, &mut |_| true) {
+        match replay::look(fs, &journal, &seqs) {
             // The segment that disappeared may have recorded ends of messages that are recorded nowhere else.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}

@@ -8,28 +8,27 @@
 
 use super::care::compaction::Compaction;
 use super::care::open_files::OpenFiles;
-use super::care::pending_deletion::PendingDeletion;
 use super::care::recovery;
 use super::dir::{self, DirLock};
 use super::error::{Failure, OpenError, StoreError};
 use super::failure::Failures;
 use super::fs::{Fs, RealFs};
-use super::handle::{Counters, Store};
+use super::handle::Store;
 use super::journal::index::Index;
 use super::journal::reader::Reader;
-use super::journal::replay::{self, Logged, Patience, Replay};
+use super::journal::replay::{self, Logged, Replay};
 use super::journal::writer::Writer;
 use super::layout;
 use super::loading::{Loading, Pending, Progress};
 use super::logs::destinations;
 use super::logs::events::EventLog;
-use super::logs::keys::KeyLog;
+use super::logs::keys::{self, KeyLog};
 use super::mutex::locked;
 use super::types::{Damage, LoggedKeys, Recovered, Recovery, RememberedKey, StoreOptions};
 use crate::destination::LearnedDestination;
 use crate::id::MessageId;
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
@@ -126,11 +125,12 @@ impl Store {
             keys,
             compaction: Mutex::new(Compaction::default()),
             loading: Loading::new(pending, total),
-            pending_deletion: PendingDeletion::default(),
+            pending_deletion: Mutex::default(),
             scrub: Mutex::default(),
             findings: Mutex::default(),
             failures: Failures::default(),
-            counters: Counters::default(),
+            stats: Mutex::default(),
+            unattended: AtomicU64::new(0),
             space: Mutex::default(),
             open_files,
         };
@@ -171,7 +171,7 @@ impl Store {
                 events: pending.logged_events,
                 keys: Some(pending.logged_keys),
             },
-            Patience::WhileMailIsTaken,
+            replay::PATIENT,
             &mut progress,
         )?;
         // `begin` has rewritten them.
@@ -190,11 +190,7 @@ impl Store {
         self.events.release(pending_events, replay.last_event);
         let mut keys = std::mem::take(&mut replay.keys);
         keys.iter().for_each(|key| self.keys.push(key.clone()));
-        // The last key written, not the latest: the clock may have been set back.
-        if let Some(now) = keys.last().map(|key| key.at) {
-            keys.retain(|key| now.since(key.at) <= self.options.key_window);
-        }
-        keys.sort_by_key(|key| key.at);
+        keys::within(&mut keys, self.options.key_window);
         if let Err(error) = self.tidy_archives() {
             // The queue does not depend on the archives.
             tracing::warn!(%error, "the archives could not be cleaned up");

@@ -30,12 +30,8 @@ impl Space {
 
     /// Whether `size` more bytes leave `floor` bytes free, and the next segment is ready.
     pub(super) fn has_room_for(&self, size: u64, floor: u64) -> Result<(), StoreError> {
-        if floor > 0
-            && let Some((_, available)) = self.reading
-            && available < floor.saturating_add(size)
-        {
-            let text = format!("{available} bytes are free, {floor} are to stay so");
-            return Err(StoreError::Full(text));
+        if let Some((_, available)) = self.reading.filter(|_| floor > 0) {
+            leaves_free(available, size, floor)?;
         }
         self.refusal.clone().map_or(Ok(()), Err)
     }
@@ -47,4 +43,13 @@ impl Space {
             *at = at.checked_sub(READING_AGE).unwrap();
         }
     }
+}
+
+/// Whether `size` more bytes leave `floor` of the `available` bytes free.
+pub(super) fn leaves_free(available: u64, size: u64, floor: u64) -> Result<(), StoreError> {
+    if available < floor.saturating_add(size) {
+        let text = format!("{available} bytes are free, {floor} are to stay so");
+        return Err(StoreError::Full(text));
+    }
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! Options and results of a store.
 
+use super::change::Addition;
 use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
 use crate::id::MessageId;
-use crate::key::{Fingerprint, KeyDigest};
+use crate::key::{AddKey, Fingerprint, KeyDigest};
 use crate::message::{Message, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,13 @@ pub struct RememberedKey {
 }
 
 impl RememberedKey {
+    /// The key of an add, if it has one.
+    pub(super) fn of(addition: &Addition) -> Option<Self> {
+        let AddKey { key, fingerprint } = addition.key.clone()?;
+        let ids = addition.messages.iter().map(|message| message.id).collect();
+        Some(Self::new(key, fingerprint, ids, addition.spooled_at))
+    }
+
     /// A key under which these messages were added.
     #[must_use]
     pub const fn new(

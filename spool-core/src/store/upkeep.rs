@@ -1,10 +1,10 @@
 //! Upkeep of an open store between commits: the spare segment, compaction, the scrub, checks of the open files.
 
-use super::care::compaction::{Next, Source};
+use super::care::compaction::Source;
 use super::care::finding::Finding;
 use super::care::scrub::{Scope, Scrubbed};
 use super::error::{Failure, StoreError};
-use super::fs::Mode;
+use super::fs::{Mode, ops};
 use super::handle::Store;
 use super::journal::write_error::WriteError;
 use super::journal::writer::Writer;
@@ -17,12 +17,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// With less free space than this many segments, the space of deleted segments is freed at once.
 const AMPLE_SEGMENTS: u64 = 8;
+/// The most unlinked segments that are kept open. Freeing the space of 64 MiB takes many times as long as a sync.
+const MAX_KEPT: usize = 64;
 
 impl Store {
     /// Prepares the next segment and deletes segments that are no longer needed. Returns at once when there is nothing
     /// to do. Call it after the results of a commit were passed on: only the next commit waits for it.
     pub fn maintain(&self) {
-        self.counters.unattended.store(0, Relaxed);
+        self.unattended.store(0, Relaxed);
         if let Some(Failure::FilesTaken(_) | Failure::Closed) = self.failures.get() {
             // Its paths may lead to another spool by now.
             return;
@@ -50,11 +52,12 @@ impl Store {
             let unlink = |seq: &Seq| {
                 let path = layout::segment_path(&self.journal, *seq);
                 // While a handle is open, unlinking is fast: freeing the blocks takes longer than a commit may wait.
-                self.pending_deletion.keep(self.fs.open(&path, Mode::Read).ok());
-                match self.fs.unlink(&path) {
-                    Ok(()) => true,
-                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                let mut kept = locked(&self.pending_deletion);
+                if kept.len() < MAX_KEPT {
+                    kept.extend(self.fs.open(&path, Mode::Read).ok());
                 }
+                drop(kept);
+                ops::remove(&*self.fs, &path).is_ok()
             };
             let gone: Vec<Seq> = free.into_iter().filter(unlink).collect();
             if gone.is_empty() {
@@ -115,15 +118,19 @@ impl Store {
     /// Notes what the writer has done since the last call, and whether the next segment is ready.
     pub(super) fn note_work(&self, writer: &mut Writer) {
         let tally = writer.take_tally();
-        self.counters.syncs.fetch_add(tally.syncs, Relaxed);
-        self.counters.bytes.fetch_add(tally.bytes, Relaxed);
+        let mut stats = locked(&self.stats);
+        stats.syncs += tally.syncs;
+        stats.bytes += tally.bytes;
+        drop(stats);
         locked(&self.space).refusal = writer.new_segments.refusal().cloned();
     }
 
     /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread
     /// that nothing waits for. When space is short, [`Store::maintain`] does it.
     pub fn give_back(&self) {
-        self.pending_deletion.empty();
+        let kept = std::mem::take(&mut *locked(&self.pending_deletion));
+        // Closed without the lock, because closing is slow.
+        drop(kept);
     }
 
     /// Events and keys in a segment must be in the logs before it is deleted. Events may be lost on a full disk, keys
@@ -142,16 +149,10 @@ impl Store {
         let mut writer = locked(&self.writer);
         let mut compaction = locked(&self.compaction);
         let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
-        let source = Source {
-            fs: &*self.fs,
-            journal: &self.journal,
-            index: &self.index,
-            reader: &self.reader,
-        };
-        let mut step = match compaction.next(&source, writer.head(), slack) {
-            Next::Nothing => return false,
-            Next::Skipped => return true,
-            Next::Write(step) => step,
+        let (index, reader) = (&self.index, &self.reader);
+        let source = Source { index, reader };
+        let Some(mut step) = compaction.next(&source, writer.head(), slack) else {
+            return false;
         };
         let moved = step.moved();
         let results = self.commit_with(&mut writer, &mut step.changes);
@@ -159,7 +160,7 @@ impl Store {
             // The disk is full: the segment is compacted from its start when there is room.
             return false;
         }
-        self.counters.moved.fetch_add(moved as u64, Relaxed);
+        locked(&self.stats).moved += moved as u64;
         compaction.written(step, &self.index);
         true
     }

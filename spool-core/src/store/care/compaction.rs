@@ -9,7 +9,7 @@
 use crate::id::MessageId;
 use crate::message::{Message, Section};
 use crate::store::change::{Addition, Change, NewMessage};
-use crate::store::fs::{Fs, Mode, is_shortage};
+use crate::store::fs::is_shortage;
 use crate::store::journal::frame::Place;
 use crate::store::journal::index::Index;
 use crate::store::journal::reader::Reader;
@@ -18,8 +18,6 @@ use crate::store::journal::scan::{Item, Scan};
 use crate::store::layout::{self, Seq};
 use crate::store::mutex::locked;
 use std::collections::{BTreeSet, HashSet};
-use std::io;
-use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -40,20 +38,8 @@ pub(in crate::store) struct Compaction {
 
 /// What compaction reads.
 pub(in crate::store) struct Source<'a> {
-    pub(in crate::store) fs: &'a dyn Fs,
-    pub(in crate::store) journal: &'a Path,
     pub(in crate::store) index: &'a Mutex<Index>,
     pub(in crate::store) reader: &'a Reader,
-}
-
-/// What to do next.
-pub(in crate::store) enum Next {
-    /// Nothing, or nothing now.
-    Nothing,
-    /// A segment could not be opened; another one may work.
-    Skipped,
-    /// These changes must be written.
-    Write(Step),
 }
 
 /// The changes of one step, and the scan after them.
@@ -67,32 +53,32 @@ pub(in crate::store) struct Step {
 impl Step {
     /// The number of messages that the step moves.
     pub(in crate::store) fn moved(&self) -> usize {
-        self.changes.iter().map(messages).sum()
+        self.changes.iter().map(|change| change.messages().len()).sum()
     }
 }
 
 impl Compaction {
-    /// Gathers the changes of the next step. `head` is the segment being written, and `slack` the bytes of garbage that
-    /// may stay. A step that is not passed to [`Compaction::written`] is repeated from the start of its segment.
-    pub(in crate::store) fn next(&mut self, source: &Source<'_>, head: Option<Seq>, slack: u64) -> Next {
-        let (seq, mut scan) = match self.scan.take() {
-            Some(scan) => scan,
-            None => {
-                let victim = locked(source.index).victim(head, slack, &self.unmovable);
-                let Some(seq) = victim else { return Next::Nothing };
-                match source.scan(seq) {
-                    Ok(scan) => (seq, scan),
-                    // A shortage is temporary.
-                    Err(error) if is_shortage(&error) => return Next::Nothing,
-                    Err(_) => {
-                        self.unmovable.insert(seq);
-                        return Next::Skipped;
-                    }
-                }
+    /// Gathers the changes of the next step; `None`: nothing is to be done, or nothing now. `head` is the segment being
+    /// written, and `slack` the bytes of garbage that may stay. A step that is not passed to [`Compaction::written`] is
+    /// repeated from the start of its segment.
+    pub(in crate::store) fn next(
+        &mut self,
+        source: &Source<'_>,
+        head: Option<Seq>,
+        slack: u64,
+    ) -> Option<Step> {
+        while self.scan.is_none() {
+            let seq = locked(source.index).victim(head, slack, &self.unmovable)?;
+            match Scan::open(&*source.reader.fs, &source.reader.journal, seq, false) {
+                Ok(scan) => self.scan = Some((seq, scan)),
+                // A shortage is temporary.
+                Err(error) if is_shortage(&error) => return None,
+                Err(_) => drop(self.unmovable.insert(seq)),
             }
-        };
+        }
+        let (seq, mut scan) = self.scan.take()?;
         let (changes, ended) = source.gather(&mut scan);
-        Next::Write(Step {
+        Some(Step {
             changes,
             seq,
             scan,
@@ -113,13 +99,6 @@ impl Compaction {
 }
 
 impl Source<'_> {
-    fn scan(&self, seq: Seq) -> io::Result<Scan> {
-        let file = self
-            .fs
-            .open(&layout::segment_path(self.journal, seq), Mode::Read)?;
-        Scan::new(file, seq, false)
-    }
-
     /// The next changes, and whether the segment has ended.
     fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
         let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
@@ -128,13 +107,11 @@ impl Source<'_> {
             match scan.next() {
                 Ok(Some(Item::Frame { place, header })) => {
                     // What cannot be read stays where it is.
-                    let change = record::decode(header, scan.payload()).ok();
+                    let change = record::decode(header, &scan.payload).ok();
                     let needed = change.map(|change| self.needed(place, change, &moved));
                     for change in needed.unwrap_or_default() {
                         bytes += header.frame_len();
-                        if let Change::Move(addition) = &change {
-                            moved.extend(addition.messages.iter().map(|message| message.id));
-                        }
+                        moved.extend(change.messages().iter().map(|message| message.id));
                         let routes = self.routes_after(&change);
                         changes.push(change);
                         changes.extend(routes);
@@ -181,14 +158,14 @@ impl Source<'_> {
     /// than the attempt, and a replay must not take them for the attempt's.
     fn routes_after(&self, change: &Change) -> Vec<Change> {
         let in_flight = match change {
-            Change::Move(addition) => {
-                let messages = addition.messages.iter();
+            Change::Add(_) | Change::Move(_) => {
+                let messages = change.messages().iter();
                 let in_flight = messages.filter(|message| message.in_flight.is_some());
                 in_flight.map(|message| message.id).collect()
             }
             Change::Mark { id, in_flight, .. } => in_flight.map(|_| *id).into_iter().collect(),
             Change::State { id, state, .. } => state.in_flight.map(|_| *id).into_iter().collect(),
-            Change::Add(_) | Change::Route { .. } | Change::Finish { .. } | Change::Note { .. } => Vec::new(),
+            Change::Route { .. } | Change::Finish { .. } | Change::Note { .. } => Vec::new(),
         };
         let route = |id: MessageId| {
             let entry = locked(self.index).get(id).filter(|entry| entry.route.is_some())?;
@@ -257,13 +234,5 @@ impl Source<'_> {
             conclusion: None,
             events: Vec::new(),
         }))
-    }
-}
-
-fn messages(change: &Change) -> usize {
-    if let Change::Move(addition) = change {
-        addition.messages.len()
-    } else {
-        0
     }
 }

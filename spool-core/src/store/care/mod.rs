@@ -8,6 +8,5 @@ pub(super) mod compaction;
 pub(super) mod finding;
 pub(super) mod fsck;
 pub(super) mod open_files;
-pub(super) mod pending_deletion;
 pub(super) mod recovery;
 pub(super) mod scrub;

@@ -58,20 +58,22 @@ impl OpenFiles {
         let open = locked(&self.open);
         let open = open.as_ref()?;
         let dir = &self.dir;
+        let lock = open.lock.file.identity().ok();
+        let journal = open.journal.identity().ok();
+        // Without FORMAT, no later start would take the directory for a spool.
+        let inside = [
+            ("", layout::LOCK, lock),
+            ("", layout::FORMAT, None),
+            ("the directory ", layout::JOURNAL, journal),
+        ];
         // The path of the spool may be a link, and must lead to the directory that was opened.
-        if let Some(how) = lost(open.lock.dir.identity(), fs.identity(&dir.join("."))) {
+        if let Some(how) = lost(open.lock.dir.identity().ok(), &fs.identity(&dir.join("."))) {
             return Some(format!("the directory {} {how}", dir.display()));
         }
-        if let Some(how) = lost(open.lock.file.identity(), fs.identity(&dir.join(layout::LOCK))) {
-            return Some(format!("{} {how}", layout::LOCK));
-        }
-        // Without FORMAT, no later start would take the directory for a spool.
-        let format = fs.identity(&dir.join(layout::FORMAT));
-        if let Some(how) = lost(Err(io::ErrorKind::Other.into()), format) {
-            return Some(format!("{} {how}", layout::FORMAT));
-        }
-        if let Some(how) = lost(open.journal.identity(), fs.identity(&dir.join(layout::JOURNAL))) {
-            return Some(format!("the directory {} {how}", layout::JOURNAL));
+        for (what, name, held) in inside {
+            if let Some(how) = lost(held, &fs.identity(&dir.join(name))) {
+                return Some(format!("{what}{name} {how}"));
+            }
         }
         if fs.is_read_only(dir).unwrap_or(false) {
             return Some(format!("the file system of {} became read-only", dir.display()));
@@ -87,7 +89,7 @@ impl OpenFiles {
         written: &[(Arc<dyn FsFile>, PathBuf)],
     ) -> Option<String> {
         for (file, path) in written {
-            if let Some(how) = lost(file.identity(), fs.identity(path)) {
+            if let Some(how) = lost(file.identity().ok(), &fs.identity(path)) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 return Some(format!("{}/{name} {how}", layout::JOURNAL));
             }
@@ -101,8 +103,7 @@ impl OpenFiles {
             at = Bound::Excluded(seq);
             let found = fs.identity(&layout::segment_path(&journal, seq));
             let before = known.get(&seq).copied();
-            let expected = before.map_or_else(|| Err(io::ErrorKind::Other.into()), Ok);
-            if let Some(how) = lost(expected, found.as_ref().copied().map_err(again)) {
+            if let Some(how) = lost(before, &found) {
                 return Some(format!("{} {how}", layout::segment_file(seq)));
             }
             if let Some(identity) = before.or(found.ok()) {
@@ -114,22 +115,11 @@ impl OpenFiles {
     }
 }
 
-fn again(error: &io::Error) -> io::Error {
-    error.kind().into()
-}
-
 /// What happened to a file, if its name does not lead to it any more; `None` also if the system does not say.
-fn lost(held: io::Result<Identity>, found: io::Result<Identity>) -> Option<&'static str> {
-    match (held, found) {
-        (_, Err(error))
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Some("was deleted or moved")
-        }
-        (Ok(held), Ok(found)) if !held.is_same(&found) => Some("was replaced"),
-        (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
+fn lost(held: Option<Identity>, found: &io::Result<Identity>) -> Option<&'static str> {
+    match (held, found.as_ref().map_err(io::Error::kind)) {
+        (_, Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)) => Some("was deleted or moved"),
+        (Some(held), Ok(found)) if !held.is_same(found) => Some("was replaced"),
+        (Some(_) | None, Ok(_) | Err(_)) => None,
     }
 }

@@ -15,7 +15,7 @@ use crate::store::journal::segment::{self, End};
 use crate::store::journal::window::Window;
 use crate::store::layout::{self, CORRUPT, JOURNAL, Seq};
 use crate::store::types::Damage;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,15 +81,12 @@ impl Touched<'_> {
         change: impl FnOnce(&dyn FsFile) -> io::Result<()>,
     ) -> Result<(), OpenError> {
         let path = layout::segment_path(self.journal, seq);
-        if !self.files.contains_key(&seq) {
-            let file = self
-                .fs
-                .open(&path, Mode::Write)
-                .map_err(OpenError::io("open", &path))?;
-            self.files.insert(seq, (file, false));
-        }
-        let Some((file, dirty)) = self.files.get_mut(&seq) else {
-            return Ok(());
+        let (file, dirty) = match self.files.entry(seq) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => {
+                let file = self.fs.open(&path, Mode::Write);
+                free.insert((file.map_err(OpenError::io("open", &path))?, false))
+            }
         };
         *dirty = true;
         change(&**file).map_err(OpenError::io(action, &path))
@@ -134,7 +131,7 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Dama
     let mut damage = Vec::with_capacity(all.len());
     for range in all {
         let file = layout::segment_file(range.seq);
-        let reason = range.reason.clone();
+        let (bad, reason) = (&range.bad, range.bad.reason.to_string());
         let (reason, kept_as) = match range.copy(dir) {
             _ if range.unreadable => (format!("{UNREADABLE}; {reason}"), file.clone()),
             Some(copy) => (reason, format!("{CORRUPT}/{}", set_aside(fs, dir, &copy)?)),
@@ -142,8 +139,8 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Dama
         };
         damage.push(Damage {
             file,
-            offset: range.offset,
-            length: range.length,
+            offset: bad.offset,
+            length: bad.length,
             reason,
             kept_as,
         });
@@ -158,7 +155,7 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Dama
 impl DamagedRange {
     /// The copy to make, if there are bytes to keep.
     pub(in crate::store) fn copy(&self, dir: &Path) -> Option<Copy> {
-        (self.kept > 0).then(|| Copy::of_segment(dir, self.seq, self.offset, self.kept))
+        (self.bad.kept > 0).then(|| Copy::of_segment(dir, self.seq, self.bad.offset, self.bad.kept))
     }
 }
 
@@ -273,12 +270,12 @@ fn cover(file: &dyn FsFile, range: &DamagedRange) -> io::Result<()> {
     let Some(salt) = range.salt else {
         return Ok(());
     };
-    let mut start = range.offset;
+    let mut start = range.bad.offset;
     if start == 0 {
         file.write_at(0, &segment::encode_header(range.seq, salt, End::Open))?;
         start = segment::HEADER as u64;
     }
-    let end = range.offset + range.length;
+    let end = range.bad.offset + range.bad.length;
     let gap = end
         .checked_sub(start)
         .and_then(|length| Header::gap(length, salt));

@@ -78,25 +78,22 @@ impl Scrub {
         let mut step = Scrubbed::default();
         while step.bytes < bytes && !step.pass_over {
             let Some((seq, mut scan)) = self.scan.take() else {
-                if let Some(pairs) = &mut self.pairs {
-                    match pairs.pop() {
-                        Some((archive, id)) => scope.scrub_pair(archive, id, &mut step),
-                        None => {
-                            (self.done, self.pairs) = (None, None);
-                            let mut findings = locked(scope.findings);
-                            findings.before = std::mem::take(&mut findings.found);
-                            step.pass_over = true;
-                        }
-                    }
-                } else {
-                    match scope.next_cold(self.done) {
-                        Some(seq) => {
-                            self.done = Some(seq);
-                            self.scan = scope.begin(seq, &mut step);
-                        }
-                        None => self.pairs = Some(scope.pairs(&mut step)),
-                    }
+                if self.pairs.is_none()
+                    && let Some(seq) = scope.next_cold(self.done)
+                {
+                    self.done = Some(seq);
+                    self.scan = scope.begin(seq, &mut step);
+                    continue;
                 }
+                let pairs = self.pairs.get_or_insert_with(|| scope.pairs(&mut step));
+                if let Some((archive, id)) = pairs.pop() {
+                    scope.scrub_pair(archive, id, &mut step);
+                    continue;
+                }
+                (self.done, self.pairs) = (None, None);
+                let mut findings = locked(scope.findings);
+                findings.before = std::mem::take(&mut findings.found);
+                step.pass_over = true;
                 continue;
             };
             let before = scan.end();
@@ -107,14 +104,14 @@ impl Scrub {
                 Ok(Some(Item::Damage(bad))) => {
                     self.scan = Some((seq, scan));
                     let end = bad.offset + bad.length;
-                    scope.note(seq, bad, end, &mut step);
+                    scope.note(seq, &bad, end, &mut step);
                 }
                 // In a complete segment there is no torn end.
-                Ok(Some(Item::Tail(bad))) => scope.note(seq, bad, u64::MAX, &mut step),
+                Ok(Some(Item::Tail(bad))) => scope.note(seq, &bad, u64::MAX, &mut step),
                 // A start gives a header to segments that were never written.
                 Ok(None) => {
                     if let Some(bad) = scan.nothing_left() {
-                        scope.note(seq, bad, u64::MAX, &mut step);
+                        scope.note(seq, &bad, u64::MAX, &mut step);
                     }
                 }
                 Err(error) => scope.unreadable(seq, before, &error, &mut step),
@@ -134,20 +131,13 @@ impl Scope<'_> {
     }
 
     fn begin(&self, seq: Seq, step: &mut Scrubbed) -> Option<(Seq, Scan)> {
-        let opened = self
-            .fs
-            .open(&layout::segment_path(self.journal, seq), Mode::Read)
-            .and_then(|file| {
-                file.forget_cached();
-                Scan::new(file, seq, true)
-            });
-        match opened {
-            Ok(scan) => Some((seq, scan)),
-            Err(error) => {
-                self.unreadable(seq, 0, &ScanError::Io(error), step);
-                None
-            }
-        }
+        let file = self.fs.open(&layout::segment_path(self.journal, seq), Mode::Read);
+        let scan = file.and_then(|file| {
+            file.forget_cached();
+            Scan::new(file, seq, true)
+        });
+        let unreadable = |error| self.unreadable(seq, 0, &ScanError::Io(error), step);
+        scan.map_err(unreadable).ok().map(|scan| (seq, scan))
     }
 
     fn unreadable(&self, seq: Seq, at: u64, error: &ScanError, step: &mut Scrubbed) {
@@ -159,14 +149,8 @@ impl Scope<'_> {
     }
 
     /// Reports damage, with the ids of the messages up to `end` that are affected.
-    fn note(&self, seq: Seq, bad: Bad, end: u64, step: &mut Scrubbed) {
-        let Bad {
-            offset,
-            length,
-            reason,
-            ..
-        } = bad;
-        let range = offset..end;
+    fn note(&self, seq: Seq, bad: &Bad, end: u64, step: &mut Scrubbed) {
+        let range = bad.offset..end;
         let hit = locked(self.index)
             .iter()
             .filter(|(_, entry)| {
@@ -179,17 +163,15 @@ impl Scope<'_> {
             few if few.len() <= MAX_NAMES => few.join(", "),
             many => format!("{} messages", many.len()),
         };
-        let what = format!("{length} bytes at {offset}: {reason}; {whose}");
+        let what = format!("{} bytes at {}: {}; {whose}", bad.length, bad.offset, bad.reason);
         self.found(seq, what, step);
     }
 
     fn found(&self, seq: Seq, what: String, step: &mut Scrubbed) {
-        // It was deleted meanwhile.
-        if !locked(self.index).is_on_disk(seq) {
-            return;
+        // Otherwise it was deleted meanwhile.
+        if locked(self.index).is_on_disk(seq) {
+            self.report(layout::segment_file(seq), None, true, what, step);
         }
-        let file = layout::segment_file(seq);
-        self.report(file, None, true, what, step);
     }
 
     /// All archived pairs.

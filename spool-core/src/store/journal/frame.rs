@@ -44,7 +44,7 @@ pub(in crate::store) enum Kind {
 }
 
 impl Kind {
-    /// Every kind: those of the variants of [`Change`](crate::store::Change), in their order, and a gap.
+    /// Every kind: those of the variants of [`Change`](crate::store::Change) in their order, then the gap, which is none.
     pub(in crate::store) const ALL: [Self; 8] = [
         Self::Add,
         Self::Mark,

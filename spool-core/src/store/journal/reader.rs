@@ -3,8 +3,8 @@
 
 use crate::frozen::Frozen;
 use crate::id::MessageId;
-use crate::message::{Message, MessageState, Status};
-use crate::store::change::{Change, Outcome};
+use crate::message::{Message, Status};
+use crate::store::change::{Addition, Change, Outcome};
 use crate::store::fs::{Fs, FsFile, Mode, is_shortage};
 use crate::store::journal::decoded::Decoded;
 use crate::store::journal::frame::Place;
@@ -57,8 +57,8 @@ impl From<io::Error> for Unread {
 /// Reads frames of the journal.
 #[derive(Debug)]
 pub(in crate::store) struct Reader {
-    fs: Arc<dyn Fs>,
-    journal: PathBuf,
+    pub(in crate::store) fs: Arc<dyn Fs>,
+    pub(in crate::store) journal: PathBuf,
     open: Mutex<VecDeque<(Seq, Arc<dyn FsFile>)>>,
     /// The large add that was read last.
     kept: Mutex<Option<(Place, Arc<Decoded>)>>,
@@ -138,58 +138,45 @@ impl Reader {
     fn of_add(&self, add: &Decoded, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         let message = add.message(entry.kept.section);
         let mut message = message.filter(|message| message.id == id).ok_or_else(misplaced)?;
-        if let Some(place) = entry.kept.state {
-            message.state = self.state(id, place)?;
-        }
-        if let Some(place) = entry.kept.mark {
-            let record = self.frame(place, &[Kind::Mark])?.record()?;
-            let Change::Mark {
-                status,
-                frozen,
-                in_flight,
-                ..
-            } = record
-            else {
-                return Err(misplaced());
-            };
-            message.state.set_status(status, frozen);
-            message.state.in_flight = in_flight;
-        }
-        if let Some(place) = entry.route {
-            let record = self.frame(place, &[Kind::Route])?.record()?;
-            let Change::Route {
-                next_hops, origin, ..
-            } = record
-            else {
-                return Err(misplaced());
-            };
-            (message.next_hops, message.origin) = (next_hops, origin);
+        let later: [(_, &[Kind]); 3] = [
+            (entry.kept.state, &[Kind::State, Kind::Add]),
+            (entry.kept.mark, &[Kind::Mark]),
+            (entry.route, &[Kind::Route]),
+        ];
+        for (place, kinds) in later {
+            let Some(place) = place else { continue };
+            match self.frame(place, kinds)?.record()? {
+                Change::State { state, .. } => message.state = *state,
+                Change::Mark {
+                    status,
+                    frozen,
+                    in_flight,
+                    ..
+                } => {
+                    message.state.set_status(status, frozen);
+                    message.state.in_flight = in_flight;
+                }
+                Change::Route {
+                    next_hops, origin, ..
+                } => (message.next_hops, message.origin) = (next_hops, origin),
+                // The add that concluded it.
+                Change::Add(Addition {
+                    conclusion: Some(concluded),
+                    ..
+                }) if concluded.id == id => match concluded.outcome {
+                    Outcome::State(state) => message.state = *state,
+                    Outcome::Finish(_) => return Err(misplaced()),
+                },
+                Change::Add(_) | Change::Move(_) | Change::Finish { .. } | Change::Note { .. } => {
+                    return Err(misplaced());
+                }
+            }
         }
         let state = &mut message.state;
         if state.status == Status::Frozen && state.frozen.is_none() {
             state.frozen = Some(Box::new(Frozen::unrecorded(state)));
         }
         Ok(message)
-    }
-
-    /// The state of a message, from the frame of a state or of the add that concluded it.
-    fn state(&self, id: MessageId, place: Place) -> Result<MessageState, Unread> {
-        match self.frame(place, &[Kind::State, Kind::Add])?.record()? {
-            Change::State { state, .. } => return Ok(*state),
-            Change::Add(add) => {
-                if let Some(concluded) = add.conclusion
-                    && let (true, Outcome::State(state)) = (concluded.id == id, concluded.outcome)
-                {
-                    return Ok(*state);
-                }
-            }
-            Change::Mark { .. }
-            | Change::Finish { .. }
-            | Change::Note { .. }
-            | Change::Move(_)
-            | Change::Route { .. } => {}
-        }
-        Err(misplaced())
     }
 
     /// The body of the add at `place`, checked against its checksum.

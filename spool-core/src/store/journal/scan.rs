@@ -4,13 +4,15 @@
 //! the longest payload. Bodies are skipped unless they are to be checked. Unreadable bytes are damage. The scan reads
 //! only, and decodes no payload.
 
-use crate::store::fs::FsFile;
+use crate::store::fs::{Fs, FsFile, Mode};
 use crate::store::journal::frame::Place;
 use crate::store::journal::frame::{self, Header, HeaderError, Kind};
 use crate::store::journal::segment::{self, End, HeaderKind};
 use crate::store::journal::window::Window;
-use crate::store::layout::Seq;
+use crate::store::layout::{self, Seq};
+use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// An item of a segment.
@@ -30,14 +32,14 @@ pub(in crate::store) enum Item {
 }
 
 /// Bytes that are not a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Bad {
     pub(in crate::store) offset: u64,
     /// Of a tail: up to its last byte that is not zero, or to the end in the header.
     pub(in crate::store) length: u64,
     /// The part of them that exists and is worth keeping: not zeros at the end, nor bytes missing from the file.
     pub(in crate::store) kept: u64,
-    pub(in crate::store) reason: &'static str,
+    pub(in crate::store) reason: Cow<'static, str>,
 }
 
 /// Why a scan stopped.
@@ -70,18 +72,30 @@ enum Check {
 pub(in crate::store) struct Scan {
     window: Window,
     seq: Seq,
-    salt: Option<u64>,
+    /// The salt of the segment, once known.
+    pub(in crate::store) salt: Option<u64>,
     /// The end in the header, once an intact header was read.
     header_end: Option<End>,
     unwritten: bool,
     at: u64,
     bodies: bool,
     done: bool,
-    foreign: bool,
-    payload: Vec<u8>,
+    /// Whether the header is an intact one of another segment. An interrupted write does not leave that.
+    pub(in crate::store) foreign: bool,
+    /// The payload of the last frame.
+    pub(in crate::store) payload: Vec<u8>,
 }
 
 impl Scan {
+    /// A scan of segment `seq` in the directory `journal`.
+    pub(in crate::store) fn open(fs: &dyn Fs, journal: &Path, seq: Seq, bodies: bool) -> io::Result<Self> {
+        Self::new(
+            fs.open(&layout::segment_path(journal, seq), Mode::Read)?,
+            seq,
+            bodies,
+        )
+    }
+
     /// Starts at the header. With `bodies`, a frame is intact only if its body is.
     pub(in crate::store) fn new(file: Arc<dyn FsFile>, seq: Seq, bodies: bool) -> io::Result<Self> {
         Ok(Self {
@@ -98,16 +112,6 @@ impl Scan {
         })
     }
 
-    /// The payload of the last frame.
-    pub(in crate::store) fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-
-    /// The salt of the segment, once known.
-    pub(in crate::store) fn salt(&self) -> Option<u64> {
-        self.salt
-    }
-
     /// The end of the intact part, once the scan is complete.
     pub(in crate::store) fn end(&self) -> u64 {
         self.at
@@ -115,7 +119,7 @@ impl Scan {
 
     /// Bytes of the file.
     pub(in crate::store) fn size(&self) -> u64 {
-        self.window.size()
+        self.window.size
     }
 
     /// Whether bytes read so far were unreadable.
@@ -145,15 +149,10 @@ impl Scan {
     pub(in crate::store) fn nothing_left(&self) -> Option<Bad> {
         self.unwritten.then_some(Bad {
             offset: 0,
-            length: self.window.size(),
+            length: self.window.size,
             kept: 0,
-            reason: "nothing is left of the segment",
+            reason: "nothing is left of the segment".into(),
         })
-    }
-
-    /// Whether the header is an intact one of another segment. An interrupted write does not leave that.
-    pub(in crate::store) fn is_foreign(&self) -> bool {
-        self.foreign
     }
 
     /// The next item; `None` at the clean end.
@@ -203,7 +202,7 @@ impl Scan {
                 offset,
                 length,
                 kept: length,
-                reason,
+                reason: reason.into(),
             }));
         }
         self.tail(reason)
@@ -218,7 +217,7 @@ impl Scan {
             offset,
             length: kept.max(missing),
             kept,
-            reason,
+            reason: reason.into(),
         }))
     }
 
@@ -269,7 +268,7 @@ impl Scan {
             }
         };
         let end = at + header.frame_len();
-        if end > self.window.size() {
+        if end > self.window.size {
             return bad(at + 1, "the frame is longer than its segment");
         }
         if header.kind == Kind::Gap {

@@ -11,6 +11,7 @@ use crate::id::MessageId;
 use crate::store::change::{Addition, Change, Conclusion, Outcome};
 use crate::store::error::StoreError;
 use crate::store::mutex::locked;
+use crate::store::space::leaves_free;
 use crate::store::types::StoreOptions;
 use std::sync::Mutex;
 
@@ -126,15 +127,10 @@ impl Staged {
             true => options.min_free_space,
             false => options.min_free_space / 2,
         };
-        if floor > 0 {
-            let available = free_space();
-            if available < floor.saturating_add(addition.body.len() as u64) {
-                return Err(StoreError::Full(format!(
-                    "{available} bytes are free, {floor} are to stay so"
-                )));
-            }
+        match floor {
+            0 => Ok(()),
+            floor => leaves_free(free_space(), addition.body.len() as u64, floor),
         }
-        Ok(())
     }
 }
 

@@ -17,7 +17,8 @@ const FILLER: u8 = 0xee;
 #[derive(Debug)]
 pub(in crate::store) struct Window {
     file: Arc<dyn FsFile>,
-    size: u64,
+    /// Bytes of the file.
+    pub(in crate::store) size: u64,
     start: u64,
     buffer: Vec<u8>,
     /// Unreadable blocks.
@@ -34,11 +35,6 @@ impl Window {
             buffer: Vec::new(),
             unreadable: 0,
         })
-    }
-
-    /// Bytes of the file.
-    pub(in crate::store) fn size(&self) -> u64 {
-        self.size
     }
 
     /// Whether bytes requested so far were unreadable.

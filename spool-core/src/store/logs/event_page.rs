@@ -11,7 +11,7 @@ pub struct EventCursor {
     /// The number of the last event read.
     pub after: u64,
     /// The file with that event, and the offset after it; a hint.
-    place: Option<(u64, u64)>,
+    pub(super) place: Option<(u64, u64)>,
 }
 
 impl EventCursor {
@@ -24,8 +24,8 @@ impl EventCursor {
 
 /// A page that is being read.
 pub(super) struct Page<'a> {
-    cursor: &'a mut EventCursor,
-    events: Vec<Event>,
+    pub(super) cursor: &'a mut EventCursor,
+    pub(super) events: Vec<Event>,
     limit: usize,
     bytes: usize,
 }
@@ -38,26 +38,6 @@ impl<'a> Page<'a> {
             limit,
             bytes: 0,
         }
-    }
-
-    /// The events of the page.
-    pub(super) fn into_events(self) -> Vec<Event> {
-        self.events
-    }
-
-    /// The number of the next event.
-    pub(super) const fn next(&self) -> u64 {
-        self.cursor.after + 1
-    }
-
-    /// The file and the offset where the cursor was left, if they are known.
-    pub(super) const fn place(&self) -> Option<(u64, u64)> {
-        self.cursor.place
-    }
-
-    /// Forgets where the cursor was left.
-    pub(super) const fn forget_place(&mut self) {
-        self.cursor.place = None;
     }
 
     /// Adds the next event, and a gap before it if events are missing. Returns `false` when the page is full.

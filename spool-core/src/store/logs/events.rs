@@ -8,14 +8,13 @@
 use super::event_page::{EventCursor, Page};
 use super::lines::{self, LogFile, LogFiles};
 use crate::event::Event;
-use crate::store::fs::{Fs, Mode};
-use crate::store::layout::{self, EVENTS};
+use crate::store::fs::Fs;
+use crate::store::layout::EVENTS;
 use crate::store::mutex::locked;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// The log consists of about this many files.
 const FILES: u64 = 8;
@@ -53,8 +52,8 @@ impl EventLog {
     /// Opens the log of the spool in `dir`.
     pub(in crate::store) fn open(fs: &Arc<dyn Fs>, dir: &Path, limit: u64) -> io::Result<Self> {
         let lines = LogFiles::open(Arc::clone(fs), dir.join(EVENTS))?;
-        let newest = lines.parts().back();
-        let (complete_to, last) = newest.map_or(Ok((0, 0)), |part| reach(&**fs, lines.dir(), *part))?;
+        let newest = lines.parts.back();
+        let (complete_to, last) = newest.map_or(Ok((0, 0)), |part| reach(&**fs, &lines.dir, *part))?;
         let queue = VecDeque::new();
         Ok(Self {
             fs: Arc::clone(fs),
@@ -70,20 +69,16 @@ impl EventLog {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, EventState> {
-        locked(&self.inner)
-    }
-
     /// Closes its file. What was not written is in the journal.
     pub(in crate::store) fn close(&self) {
         // Waiting events can still be read.
-        self.lock().lines.close();
+        locked(&self.inner).lines.head = None;
     }
 
     /// Queues events that are in the journal.
     pub(in crate::store) fn push(&self, events: &[Event]) {
         let Some(newest) = events.last() else { return };
-        let mut inner = self.lock();
+        let mut inner = locked(&self.inner);
         inner.last = inner.last.max(newest.seq);
         if self.limit == 0 {
             return;
@@ -102,12 +97,12 @@ impl EventLog {
 
     /// Events after this number must be written again.
     pub(in crate::store) fn complete_to(&self) -> u64 {
-        self.lock().complete_to
+        locked(&self.inner).complete_to
     }
 
     /// Keeps new events in memory until [`EventLog::release`]. Events numbered up to `last` may come before them.
     pub(in crate::store) fn hold(&self, last: u64) {
-        let mut inner = self.lock();
+        let mut inner = locked(&self.inner);
         let logged = inner.last;
         inner.last = logged.max(last);
         inner.held = Some((logged, inner.last));
@@ -117,7 +112,7 @@ impl EventLog {
     /// of the last event in the journal. From the first event on that only the journal has, the newest file is
     /// rewritten.
     pub(in crate::store) fn release(&self, mut earlier: Vec<Event>, last: u64) {
-        let mut inner = self.lock();
+        let mut inner = locked(&self.inner);
         let Some((logged, raised)) = inner.held.take() else {
             return;
         };
@@ -141,12 +136,12 @@ impl EventLog {
 
     /// Writes the queue. What cannot be written stays in the queue.
     pub(in crate::store) fn flush(&self) -> io::Result<()> {
-        self.lock().flush(self.limit)
+        locked(&self.inner).flush(self.limit)
     }
 
     /// The same, durably.
     pub(in crate::store) fn sync(&self) -> io::Result<()> {
-        let mut inner = self.lock();
+        let mut inner = locked(&self.inner);
         inner.flush(self.limit)?;
         inner.lines.sync()
     }
@@ -157,14 +152,11 @@ impl EventState {
     /// neither has belonged to a change that was never answered. Memory is bounded by the size of one file.
     fn complete(&self, fs: &dyn Fs, journal: &[Event]) -> io::Result<Vec<Event>> {
         let mut events = BTreeMap::new();
-        if let Some(newest) = self.lines.parts().back() {
-            let file = fs.open(&layout::log_path(self.lines.dir(), newest.number), Mode::Read)?;
-            lines::scan(&*file, 0, newest.size, &mut |line, _| {
-                if let Some(event) = lines::unseal::<Event>(line) {
-                    events.insert(event.seq, event);
-                }
-                ControlFlow::Continue(())
-            })?;
+        if let Some(newest) = self.lines.parts.back() {
+            for read in lines::scan(fs, &self.lines.dir, *newest, 0)? {
+                let event = lines::unseal::<Event>(&read?.0);
+                events.extend(event.map(|event| (event.seq, event)));
+            }
         }
         let missing = |event: &&Event| !events.contains_key(&event.seq);
         let Some(from) = journal.iter().find(missing).map(|event| event.seq) else {
@@ -184,10 +176,10 @@ impl EventState {
         let part = (limit / FILES).max(1);
         let mut bytes = Vec::new();
         while let Some(first) = self.queue.front().map(|event| event.seq) {
-            if !self.lines.has_head() || self.lines.parts().back().is_none_or(|head| head.size >= part) {
+            if self.lines.head.is_none() || self.lines.parts.back().is_none_or(|head| head.size >= part) {
                 self.lines.begin(first)?;
             }
-            let room = part.saturating_sub(self.lines.parts().back().map_or(0, |head| head.size));
+            let room = part.saturating_sub(self.lines.parts.back().map_or(0, |head| head.size));
             bytes.clear();
             let mut count = 0;
             for event in &self.queue {
@@ -202,7 +194,7 @@ impl EventState {
             let written = self.queue.drain(..count);
             let written: usize = written.map(|event| event.footprint()).sum();
             self.queued_bytes = self.queued_bytes.saturating_sub(written);
-            while self.lines.total() > limit && self.lines.parts().len() > 1 {
+            while self.lines.total() > limit && self.lines.parts.len() > 1 {
                 self.lines.drop_oldest();
             }
         }
@@ -212,16 +204,14 @@ impl EventState {
 
 /// The number up to which a file is complete, and the last number in it.
 fn reach(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<(u64, u64)> {
-    let file = fs.open(&layout::log_path(dir, part.number), Mode::Read)?;
     let before = part.number.saturating_sub(1);
     let (mut complete_to, mut last) = (before, before);
-    lines::scan(&*file, 0, part.size, &mut |line, _| {
-        if let Some(event) = lines::unseal::<Event>(line) {
+    for read in lines::scan(fs, dir, part, 0)? {
+        if let Some(event) = lines::unseal::<Event>(&read?.0) {
             complete_to += u64::from(event.seq == complete_to + 1);
             last = last.max(event.seq);
         }
-        ControlFlow::Continue(())
-    })?;
+    }
     Ok((complete_to, last))
 }
 
@@ -230,12 +220,12 @@ impl EventLog {
     pub(in crate::store) fn after(&self, cursor: &mut EventCursor, limit: usize) -> io::Result<Vec<Event>> {
         let mut page = Page::new(cursor, limit);
         self.read(&mut page)?;
-        Ok(page.into_events())
+        Ok(page.events)
     }
 
     /// The number of the last event.
     pub(in crate::store) fn last(&self) -> u64 {
-        self.lock().last
+        locked(&self.inner).last
     }
 
     fn read(&self, page: &mut Page<'_>) -> io::Result<()> {
@@ -246,7 +236,7 @@ impl EventLog {
                 // The oldest file was deleted meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
                     tried = parts.front().copied();
-                    page.forget_place();
+                    page.cursor.place = None;
                 }
                 Err(error) => return Err(error),
                 Ok(false) => return Ok(()),
@@ -264,19 +254,19 @@ impl EventLog {
 
     /// The current files, and the events that could not be written to them.
     fn snapshot(&self) -> (VecDeque<LogFile>, PathBuf, Vec<Event>) {
-        let mut inner = self.lock();
+        let mut inner = locked(&self.inner);
         let waiting = match inner.flush(self.limit) {
             Ok(()) => Vec::new(),
             Err(_) => inner.queue.iter().cloned().collect(),
         };
-        (inner.lines.parts().clone(), inner.lines.dir().to_owned(), waiting)
+        (inner.lines.parts.clone(), inner.lines.dir.clone(), waiting)
     }
 
     /// Returns `true` at the end.
     fn read_parts(&self, parts: &VecDeque<LogFile>, dir: &Path, page: &mut Page<'_>) -> io::Result<bool> {
-        let next = page.next();
+        let next = page.cursor.after + 1;
         let known = |number: u64| parts.iter().any(|part| part.number == number);
-        let hint = page.place().filter(|(number, _)| known(*number));
+        let hint = page.cursor.place.filter(|(number, _)| known(*number));
         let begins = parts
             .iter()
             .rev()
@@ -295,21 +285,13 @@ impl EventLog {
             if from >= part.size {
                 continue;
             }
-            let file = self.fs.open(&layout::log_path(dir, part.number), Mode::Read)?;
-            let mut full = false;
-            lines::scan(&*file, from, part.size, &mut |line, behind| {
+            for read in lines::scan(&*self.fs, dir, *part, from)? {
+                let (line, behind) = read?;
                 // An unreadable line is a gap, which the next line reports.
-                let event = lines::unseal(line).filter(|event: &Event| event.seq < end);
-                let more = event.is_none_or(|event| page.take(event, Some((part.number, behind))));
-                full = !more;
-                if more {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
+                let event = lines::unseal(&line).filter(|event: &Event| event.seq < end);
+                if event.is_some_and(|event| !page.take(event, Some((part.number, behind)))) {
+                    return Ok(false);
                 }
-            })?;
-            if full {
-                return Ok(false);
             }
         }
         Ok(true)
@@ -356,7 +338,7 @@ mod tests {
         let many = MAX_QUEUE as u64 + 10;
         log.push(&(1..=many).map(event).collect::<Vec<_>>());
         let waits = |log: &EventLog| {
-            let inner = log.lock();
+            let inner = locked(&log.inner);
             let ends = [inner.queue.front(), inner.queue.back()].map(|event| event.unwrap().seq);
             (inner.queue.len(), inner.queued_bytes, ends)
         };

@@ -9,14 +9,13 @@ use crate::store::layout;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
-use std::io;
-use std::ops::ControlFlow;
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CHUNK: usize = 64 << 10;
 /// A longer line is damage. The event of a message with a million recipients has about 30 MiB.
-const MAX_LINE: usize = 1 << 30;
+const MAX_LINE: u64 = 1 << 30;
 
 /// Bytes of the checksum at the end of a line.
 const TRAILER: usize = 23;
@@ -32,15 +31,16 @@ pub(in crate::store) struct LogFile {
 #[derive(Debug)]
 pub(in crate::store) struct LogFiles {
     fs: Arc<dyn Fs>,
-    dir: PathBuf,
-    parts: VecDeque<LogFile>,
-    head: Option<Arc<dyn FsFile>>,
+    pub(super) dir: PathBuf,
+    pub(super) parts: VecDeque<LogFile>,
+    /// The newest file, once it was begun by this process.
+    pub(super) head: Option<Arc<dyn FsFile>>,
     /// Bytes written since the last sync.
     dirty: u64,
     /// Whether the name of the newest file may not be synced.
     unnamed: bool,
     /// The first sync that failed.
-    failed: Option<String>,
+    pub(super) failed: Option<String>,
 }
 
 /// A sync of more bytes would delay commits too long.
@@ -87,16 +87,8 @@ impl LogFiles {
         Ok(lines)
     }
 
-    pub(in crate::store) fn path(&self, number: u64) -> PathBuf {
+    fn path(&self, number: u64) -> PathBuf {
         layout::log_path(&self.dir, number)
-    }
-
-    pub(in crate::store) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(in crate::store) fn parts(&self) -> &VecDeque<LogFile> {
-        &self.parts
     }
 
     /// Starts a new file.
@@ -113,16 +105,6 @@ impl LogFiles {
         self.head = Some(head);
         self.unnamed = true;
         Ok(())
-    }
-
-    /// Closes the newest file.
-    pub(in crate::store) fn close(&mut self) {
-        self.head = None;
-    }
-
-    /// Whether a file is open for appending. After opening the log there is none.
-    pub(in crate::store) const fn has_head(&self) -> bool {
-        self.head.is_some()
     }
 
     /// Appends whole lines to the newest file. After an error the same lines can be written again in the same place.
@@ -161,11 +143,6 @@ impl LogFiles {
         synced
     }
 
-    /// The first sync that failed.
-    pub(in crate::store) fn failed(&self) -> Option<String> {
-        self.failed.clone()
-    }
-
     pub(in crate::store) fn total(&self) -> u64 {
         self.parts.iter().map(|part| part.size).sum()
     }
@@ -182,8 +159,7 @@ impl LogFiles {
 /// Drops bytes that are not lines from a file that may be torn. On a full disk they stay, and are skipped.
 fn clean(fs: &dyn Fs, dir: &Path, part: &mut LogFile) {
     let path = layout::log_path(dir, part.number);
-    let done = fs.open(&path, Mode::Read).and_then(|file| {
-        let bad = bad_lines(&*file, part.size)?;
+    let done = bad_lines(fs, dir, *part).and_then(|bad| {
         if !bad.is_empty() {
             part.size = rewrite(fs, dir, *part)?;
             let bytes: u64 = bad.iter().map(|bad| bad.length).sum();
@@ -205,65 +181,53 @@ pub(in crate::store) struct BadLines {
     pub(in crate::store) last: bool,
 }
 
-/// The bytes in the first `size` bytes of a file that are not lines.
-pub(in crate::store) fn bad_lines(file: &dyn FsFile, size: u64) -> io::Result<Vec<BadLines>> {
+/// The bytes of a file that are not lines.
+pub(in crate::store) fn bad_lines(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<Vec<BadLines>> {
     let (mut all, mut good): (Vec<BadLines>, u64) = (Vec::new(), 0);
-    scan(file, 0, size, &mut |line, behind| {
-        if is_sealed(line) {
-            let start = behind - line.len() as u64 - 1;
-            if start > good {
-                all.push(BadLines {
-                    offset: good,
-                    length: start - good,
-                    last: false,
-                });
-            }
+    let mut bad = |offset, end, last| {
+        if end > offset {
+            let length = end - offset;
+            all.push(BadLines { offset, length, last });
+        }
+    };
+    for read in scan(fs, dir, part, 0)? {
+        let (line, behind) = read?;
+        if is_sealed(&line) {
+            bad(good, behind - line.len() as u64 - 1, false);
             good = behind;
         }
-        ControlFlow::Continue(())
-    })?;
-    if good < size {
-        all.push(BadLines {
-            offset: good,
-            length: size - good,
-            last: true,
-        });
     }
+    bad(good, part.size, true);
     Ok(all)
 }
 
 /// Rewrites a file with its lines only, atomically; returns its size.
 pub(in crate::store) fn rewrite(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<u64> {
-    let path = layout::log_path(dir, part.number);
     let draft = layout::log_draft_path(dir, part.number);
-    let from = fs.open(&path, Mode::Read)?;
     let to = ops::create_anew(fs, &draft)?;
-    let (mut size, mut buffer, mut written) = (0, Vec::new(), Ok(()));
-    let put = |buffer: &mut Vec<u8>, size: &mut u64| {
-        let done = to.write_at(*size, buffer);
-        *size += buffer.len() as u64;
+    let (mut size, mut buffer) = (0, Vec::new());
+    let mut put = |buffer: &mut Vec<u8>| {
+        let done = to.write_at(size, buffer);
+        size += buffer.len() as u64;
         buffer.clear();
         done
     };
-    scan(&*from, 0, part.size, &mut |line, _| {
-        if is_sealed(line) {
-            buffer.extend_from_slice(line);
-            buffer.push(b'\n');
+    let mut copy = || -> io::Result<()> {
+        for read in scan(fs, dir, part, 0)? {
+            let (line, _) = read?;
+            if is_sealed(&line) {
+                buffer.extend_from_slice(&line);
+                buffer.push(b'\n');
+            }
+            if buffer.len() >= CHUNK {
+                put(&mut buffer)?;
+            }
         }
-        if buffer.len() >= CHUNK {
-            written = put(&mut buffer, &mut size);
-        }
-        if written.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    })?;
-    let done = written
-        .and_then(|()| put(&mut buffer, &mut size))
-        .and_then(|()| to.sync_data())
-        .and_then(|()| fs.rename(&draft, &path));
-    if let Err(error) = done {
+        put(&mut buffer)?;
+        to.sync_data()?;
+        fs.rename(&draft, &layout::log_path(dir, part.number))
+    };
+    if let Err(error) = copy() {
         let _ = fs.unlink(&draft);
         return Err(error);
     }
@@ -299,38 +263,44 @@ fn trailer(covered: &[u8]) -> String {
     format!(",\"checksum\":\"{:08x}\"}}", crc32c::crc32c(covered))
 }
 
-/// Calls `each` with every line of `file` between `from` and `size`, and the offset after it. An incomplete last line
-/// is left out.
+/// Every line of a file from the offset `from` on, with the offset after it. An incomplete last line is left out.
 pub(in crate::store) fn scan(
-    file: &dyn FsFile,
+    fs: &dyn Fs,
+    dir: &Path,
+    part: LogFile,
     from: u64,
-    size: u64,
-    each: &mut dyn FnMut(&[u8], u64) -> ControlFlow<()>,
-) -> io::Result<()> {
-    let (mut line, mut at) = (Vec::new(), from);
-    let mut chunk = vec![0; CHUNK];
-    while at < size {
-        let want = usize::try_from(size - at).map_or(CHUNK, |left| left.min(CHUNK));
-        let count = file.read_at(at, chunk.get_mut(..want).unwrap_or_default())?;
-        if count == 0 {
-            break;
+) -> io::Result<impl Iterator<Item = io::Result<(Vec<u8>, u64)>> + use<>> {
+    let file = fs.open(&layout::log_path(dir, part.number), Mode::Read)?;
+    let mut at = from;
+    let end = part.size;
+    let mut rest = BufReader::with_capacity(CHUNK, Rest { file, at, end });
+    Ok(std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let read = rest.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        at += line.len() as u64;
+        match read {
+            Err(error) => Some(Err(error)),
+            // The parts of a line that is too long are lines without a checksum.
+            Ok(_) => (line.pop()? == b'\n' || at < end).then_some(Ok((line, at))),
         }
-        let mut rest = chunk.get(..count).unwrap_or_default();
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (head, tail) = rest.split_at(end + 1);
-            at += head.len() as u64;
-            line.extend_from_slice(head.strip_suffix(b"\n").unwrap_or(head));
-            if each(&line, at).is_break() {
-                return Ok(());
-            }
-            line.clear();
-            rest = tail;
-        }
-        at += rest.len() as u64;
-        line.extend_from_slice(rest);
-        if line.len() > MAX_LINE {
-            line.clear();
-        }
+    }))
+}
+
+/// The bytes of a file from `at` to `end`.
+struct Rest {
+    file: Arc<dyn FsFile>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Rest {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let count = self
+            .file
+            .read_at(self.at, buffer.get_mut(..length).unwrap_or_default())?;
+        self.at += count as u64;
+        Ok(count)
     }
-    Ok(())
 }

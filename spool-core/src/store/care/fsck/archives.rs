@@ -1,7 +1,6 @@
 //! The archives' part of a checkup: every pair with its text, and files that are not part of a pair.
 
-use super::examined::Examined;
-use super::step::{Act, whole};
+use super::examined::{Act, Examined};
 use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
@@ -32,13 +31,9 @@ impl Examined<'_> {
                 } else if !metadata.contains(id) {
                     self.lone_text(archive, *id)?;
                 } else if before.contains(id) {
+                    let file = layout::archived_file(archive.name(), *id, METADATA);
                     let what = "is also in the other archive".to_owned();
-                    self.note(
-                        ProblemKind::Duplicated,
-                        layout::archived_file(archive.name(), *id, METADATA),
-                        Some(*id),
-                        what,
-                    );
+                    self.note(ProblemKind::Duplicated, file, Some(*id), what);
                 } else {
                     self.pair(archive, *id);
                 }
@@ -57,27 +52,20 @@ impl Examined<'_> {
             .filter(|(_, there)| *there)
         {
             let file = layout::archived_file(archive.name(), id, kind);
-            let copy = whole(&**self.fs, self.dir, &file)?;
+            let copy = self.whole(&file)?;
             let what = "is also in the queue, which counts".to_owned();
-            self.note_repairable(
-                ProblemKind::Duplicated,
-                file,
-                Some(id),
-                what,
-                Act::Archive(Some(copy)),
-            );
+            let problem = ProblemKind::Duplicated;
+            self.note_repairable(problem, file, Some(id), what, Act::Archive, Some(copy));
         }
         Ok(())
     }
 
     fn lone_text(&mut self, archive: Archive, id: MessageId) -> Result<(), OpenError> {
         let file = layout::archived_file(archive.name(), id, TEXT);
-        let act = Act::Unlink {
-            path: self.dir.join(&file),
-            copy: Some(whole(&**self.fs, self.dir, &file)?),
-        };
-        let what = format!("a text without its .{}", METADATA);
-        self.note_repairable(ProblemKind::Orphaned, file, Some(id), what, act);
+        let copy = Some(self.whole(&file)?);
+        let act = Act::Unlink(self.dir.join(&file));
+        let what = format!("a text without its .{METADATA}");
+        self.note_repairable(ProblemKind::Orphaned, file, Some(id), what, act, copy);
         Ok(())
     }
 
@@ -90,12 +78,8 @@ impl Examined<'_> {
             Err(PairError::Unreadable(what)) => (ProblemKind::Unreadable, what),
             Err(PairError::Mismatched(what)) => (ProblemKind::Mismatched, what),
         };
-        self.note(
-            problem,
-            layout::archived_file(archive.name(), id, METADATA),
-            Some(id),
-            what,
-        );
+        let file = layout::archived_file(archive.name(), id, METADATA);
+        self.note(problem, file, Some(id), what);
     }
 
     fn other_names(&mut self, archive: Archive, names: &[String]) {
@@ -104,7 +88,7 @@ impl Examined<'_> {
             let of = |kind| layout::archived_id(name, kind).is_some();
             if layout::is_archived_draft(name) {
                 let what = "incomplete, or partly deleted".to_owned();
-                self.note_repairable(ProblemKind::Orphaned, file, None, what, Act::Archive(None));
+                self.note_repairable(ProblemKind::Orphaned, file, None, what, Act::Archive, None);
             } else if !of(TEXT) && !of(METADATA) {
                 let what = "its name is not that of a message".to_owned();
                 self.note(ProblemKind::Orphaned, file, None, what);

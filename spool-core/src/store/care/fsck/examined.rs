@@ -1,13 +1,15 @@
 //! A spool that is being examined: the problems found so far, and the steps of a repair.
 
-use super::step::{Act, Step};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::store::care::finding::{Finding, ProblemKind, Repair};
+use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
-use crate::store::fs::{Fs, is_shortage};
+use crate::store::fs::{Fs, Mode, is_shortage};
+use crate::store::layout;
+use crate::store::logs::lines::LogFile;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The result of a checkup.
@@ -22,6 +24,47 @@ pub struct Checkup {
     pub findings: Vec<Finding>,
     /// What a repair did.
     pub repairs: Vec<Repair>,
+}
+
+/// How a problem is repaired.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// The bytes are covered or cut off, as at a start.
+    Journal,
+    /// The pair is deleted, as at a start.
+    Archive,
+    /// The file is deleted.
+    Unlink(PathBuf),
+    /// The file is renamed.
+    Rename { from: PathBuf, to: PathBuf },
+    /// The file is rewritten without the bytes of the copy.
+    Rewrite { dir: PathBuf, part: LogFile },
+}
+
+/// One problem and its repair.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) finding: Finding,
+    pub(super) act: Act,
+    /// What is copied before.
+    pub(super) copy: Option<Copy>,
+}
+
+impl Step {
+    pub(super) fn done(&self) -> String {
+        let done = match &self.act {
+            Act::Journal if self.copy.is_some() => "copied and covered",
+            Act::Journal => "noted; there is nothing to copy",
+            Act::Archive => "deleted from the archive",
+            Act::Unlink(_) => "deleted",
+            Act::Rename { to, .. } => {
+                let name = to.file_name().unwrap_or_default();
+                return format!("renamed to {}", name.to_string_lossy());
+            }
+            Act::Rewrite { .. } => "rewritten without these bytes",
+        };
+        done.to_owned()
+    }
 }
 
 /// A spool that is being examined.
@@ -63,7 +106,20 @@ impl Examined<'_> {
         }
     }
 
-    /// Notes a problem that `act` repairs.
+    /// The copy to make of a whole file.
+    pub(super) fn whole(&self, file: &str) -> Result<Copy, OpenError> {
+        let source = self.dir.join(file);
+        let opened = self.fs.open(&source, Mode::Read);
+        let length = opened.and_then(|file| file.size());
+        Ok(Copy {
+            length: length.map_err(OpenError::io("read", &source))?,
+            name: layout::file_copy_name(file),
+            offset: 0,
+            source,
+        })
+    }
+
+    /// Notes a problem that `act` repairs, after the `copy` was made.
     pub(super) fn note_repairable(
         &mut self,
         problem: ProblemKind,
@@ -71,16 +127,17 @@ impl Examined<'_> {
         id: Option<MessageId>,
         what: String,
         act: Act,
+        copy: Option<Copy>,
     ) {
-        self.note(problem, file.clone(), id, what.clone());
-        if let Some(finding) = self.found.findings.last_mut() {
-            finding.repairable = true;
-        }
-        self.plan.push(Step {
+        let repairable = true;
+        let finding = Finding {
             problem,
             file,
+            id,
             what,
-            act,
-        });
+            repairable,
+        };
+        self.found.findings.push(finding.clone());
+        self.plan.push(Step { finding, act, copy });
     }
 }

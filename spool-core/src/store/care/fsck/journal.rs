@@ -1,7 +1,6 @@
 //! The journal's part of a checkup: the names of the segments, their frames, and every message with its body.
 
-use super::examined::Examined;
-use super::step::{Act, whole};
+use super::examined::{Act, Examined};
 use crate::id::MessageId;
 use crate::message::{Message, Status};
 use crate::store::care::finding::ProblemKind;
@@ -20,8 +19,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-const CHUNK: usize = 64 << 10;
 
 fn in_journal(name: &str) -> String {
     format!("{JOURNAL}/{name}")
@@ -50,9 +47,8 @@ impl Examined<'_> {
             let file = layout::segment_file(seq);
             let what = format!("its header says that it is {}", layout::segment_name(other));
             let path = layout::segment_path(journal, seq);
-            let act = if holds(&own, &other) || claimed.contains(&other) {
-                let copy = Some(whole(&**self.fs, self.dir, &file)?);
-                Act::Unlink { path, copy }
+            let (act, copy) = if holds(&own, &other) || claimed.contains(&other) {
+                (Act::Unlink(path), Some(self.whole(&file)?))
             } else if holds(&all, &other) {
                 // The segment with that name is misnamed too.
                 self.note(ProblemKind::Mismatched, file, None, what);
@@ -60,9 +56,9 @@ impl Examined<'_> {
             } else {
                 claimed.insert(other);
                 let to = layout::segment_path(journal, other);
-                Act::Rename { from: path, to }
+                (Act::Rename { from: path, to }, None)
             };
-            self.note_repairable(ProblemKind::Mismatched, file, None, what, act);
+            self.note_repairable(ProblemKind::Mismatched, file, None, what, act, copy);
         }
         Ok(())
     }
@@ -104,23 +100,24 @@ impl Examined<'_> {
     /// Problems found by a replay, and files that are not segments.
     pub(super) fn journal(&mut self, journal: &Path, replay: &Replay) -> Result<(), OpenError> {
         for range in &replay.damaged {
-            let what = format!("{} bytes at {}: {}", range.length, range.offset, range.reason);
+            let bad = &range.bad;
+            let what = format!("{} bytes at {}: {}", bad.length, bad.offset, bad.reason);
             let file = layout::segment_file(range.seq);
             if range.unreadable {
                 self.note(ProblemKind::Damaged, file, None, what);
                 continue;
             }
-            let act = Act::Journal(range.copy(self.dir));
-            self.note_repairable(ProblemKind::Damaged, file, None, what, act);
+            let copy = range.copy(self.dir);
+            self.note_repairable(ProblemKind::Damaged, file, None, what, Act::Journal, copy);
         }
         for trailing in replay.trailing.iter().filter(|trailing| trailing.torn > 0) {
             let what = format!(
                 "{} bytes at {} were never answered for",
                 trailing.torn, trailing.end
             );
-            let act = Act::Journal(Some(trailing.copy(self.dir)));
+            let copy = Some(trailing.copy(self.dir));
             let file = layout::segment_file(trailing.seq);
-            self.note_repairable(ProblemKind::Torn, file, None, what, act);
+            self.note_repairable(ProblemKind::Torn, file, None, what, Act::Journal, copy);
         }
         let names = self.fs.list(journal).map_err(OpenError::io("list", journal))?;
         for name in names {
@@ -155,8 +152,8 @@ impl Examined<'_> {
             offset,
             length,
         });
-        let act = Act::Unlink { path, copy };
-        self.note_repairable(ProblemKind::Damaged, in_journal(SPARE), None, what, act);
+        let file = in_journal(SPARE);
+        self.note_repairable(ProblemKind::Damaged, file, None, what, Act::Unlink(path), copy);
         Ok(())
     }
 
@@ -233,24 +230,17 @@ impl Examined<'_> {
         if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
             return self.note(ProblemKind::Damaged, file, id, what);
         }
-        let act = Act::Journal(copy);
-        self.note_repairable(ProblemKind::Damaged, file, id, what, act);
+        self.note_repairable(ProblemKind::Damaged, file, id, what, Act::Journal, copy);
         replay.damaged.push(range);
     }
 
     fn is_readable(&self, copy: &Copy) -> bool {
-        let mut chunk = vec![0; CHUNK];
-        let mut at = 0;
-        let read = self.fs.open(&copy.source, Mode::Read).and_then(|file| {
-            while at < copy.length {
-                match file.read_at(copy.offset + at, &mut chunk)? {
-                    0 => break,
-                    count => at += count as u64,
-                }
-            }
-            Ok(())
-        });
-        read.is_ok()
+        let read = || -> io::Result<bool> {
+            let mut window = Window::new(self.fs.open(&copy.source, Mode::Read)?)?;
+            window.checksum(copy.offset, copy.offset + copy.length)?;
+            Ok(!window.has_unreadable())
+        };
+        read().unwrap_or(false)
     }
 
     /// A message that should have expired. A frozen message does not expire.

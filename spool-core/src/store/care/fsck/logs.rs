@@ -1,18 +1,15 @@
 //! The logs' part of a checkup: every line of the event log and the key log.
 
-use super::examined::Examined;
-use super::step::{Act, whole};
+use super::examined::{Act, Examined};
 use crate::event::Event;
 use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
-use crate::store::fs::{FsFile, Mode, ops};
+use crate::store::fs::{Mode, ops};
 use crate::store::layout::{self, EVENTS, KEYS};
 use crate::store::logs::lines::{self, BadLines, LogFile};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 impl Examined<'_> {
     /// Both logs.
@@ -27,14 +24,8 @@ impl Examined<'_> {
                     numbers.push(number);
                 } else if layout::is_log_draft(&name) {
                     let what = "partly written".to_owned();
-                    let (path, copy) = (dir.join(name), None);
-                    self.note_repairable(
-                        ProblemKind::Orphaned,
-                        file,
-                        None,
-                        what,
-                        Act::Unlink { path, copy },
-                    );
+                    let act = Act::Unlink(dir.join(name));
+                    self.note_repairable(ProblemKind::Orphaned, file, None, what, act, None);
                 } else {
                     let what = "is not a file of the log".to_owned();
                     self.note(ProblemKind::Orphaned, file, None, what);
@@ -53,26 +44,28 @@ impl Examined<'_> {
         let path = layout::log_path(dir, number);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let at = format!("{log}/{name}");
+        let fs = &**self.fs;
         let read = || -> io::Result<(LogFile, Vec<BadLines>, Option<u64>)> {
-            let file = self.fs.open(&path, Mode::Read)?;
-            let size = file.size()?;
-            let first = if log == EVENTS {
-                first_event(&file, size)?
-            } else {
-                None
-            };
-            Ok((LogFile { number, size }, lines::bad_lines(&*file, size)?, first))
+            let size = fs.open(&path, Mode::Read)?.size()?;
+            let part = LogFile { number, size };
+            let mut first = None;
+            if log == EVENTS {
+                for read in lines::scan(fs, dir, part, 0)? {
+                    first = lines::unseal::<Event>(&read?.0).map(|event| event.seq);
+                    if first.is_some() {
+                        break;
+                    }
+                }
+            }
+            Ok((part, lines::bad_lines(fs, dir, part)?, first))
         };
         let Some((part, bad_lines, first)) = self.unless_unreadable(read(), &path, &at)? else {
             return Ok(());
         };
         if let Some(first) = first.filter(|first| *first < number) {
-            let act = Act::Unlink {
-                copy: Some(whole(&**self.fs, self.dir, &at)?),
-                path: path.clone(),
-            };
+            let copy = Some(self.whole(&at)?);
             let what = format!("begins with the event {first}");
-            self.note_repairable(ProblemKind::Mismatched, at, None, what, act);
+            self.note_repairable(ProblemKind::Mismatched, at, None, what, Act::Unlink(path), copy);
             return Ok(());
         }
         for bad in bad_lines {
@@ -90,22 +83,9 @@ impl Examined<'_> {
                 length: bad.length,
             };
             let dir = dir.to_owned();
-            self.note_repairable(problem, at.clone(), None, what, Act::Rewrite { dir, part, copy });
+            let act = Act::Rewrite { dir, part };
+            self.note_repairable(problem, at.clone(), None, what, act, Some(copy));
         }
         Ok(())
     }
-}
-
-/// The number of the first event in a file.
-fn first_event(file: &Arc<dyn FsFile>, size: u64) -> io::Result<Option<u64>> {
-    let mut first = None;
-    lines::scan(&**file, 0, size, &mut |line, _| {
-        first = lines::unseal::<Event>(line).map(|event| event.seq);
-        if first.is_some() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    Ok(first)
 }

@@ -10,7 +10,6 @@ mod examined;
 mod journal;
 mod logs;
 mod repair;
-mod step;
 
 pub use examined::Checkup;
 
@@ -19,7 +18,7 @@ use crate::id::MessageId;
 use crate::store::dir::{self, DirLock};
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, RealFs};
-use crate::store::journal::replay::{self, Logged, Patience};
+use crate::store::journal::replay;
 use crate::store::layout::JOURNAL;
 use examined::Examined;
 use std::path::Path;
@@ -67,9 +66,7 @@ pub fn checkup_on(
         examined.repair_names()?;
     }
     let seqs = examined.own_segments(&journal)?;
-    let mut replay = replay::replay(&*fs, &journal, &seqs, Logged::all(), Patience::None, &mut |_| {
-        true
-    })?;
+    let mut replay = replay::look(&*fs, &journal, &seqs)?;
     examined.journal(&journal, &replay)?;
     let lost = examined.messages(&journal, &mut replay, progress);
     let live = |id: MessageId| replay.index.get(id).is_some() && !lost.contains(&id);

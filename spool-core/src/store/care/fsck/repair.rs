@@ -4,8 +4,7 @@
 //! After a crash the next repair does the same. Segments are renamed first, in a step of their own, because their
 //! frames depend on it.
 
-use super::examined::Examined;
-use super::step::{Act, Step};
+use super::examined::{Act, Examined, Step};
 use crate::id::MessageId;
 use crate::store::archive;
 use crate::store::care::finding::Repair;
@@ -47,14 +46,14 @@ impl Examined<'_> {
     fn set_aside(&mut self, steps: &[Step]) -> Result<(), OpenError> {
         let mut repairs = Vec::with_capacity(steps.len());
         for step in steps {
-            let copy = step.act.copy();
+            let copy = step.copy.as_ref();
             let kept = copy.map(|copy| recovery::set_aside(&**self.fs, self.dir, copy));
             repairs.push(Repair {
                 at: self.now,
-                problem: step.problem,
-                file: step.file.clone(),
-                what: step.what.clone(),
-                done: step.act.done(),
+                problem: step.finding.problem,
+                file: step.finding.file.clone(),
+                what: step.finding.what.clone(),
+                done: step.done(),
                 kept_as: kept.transpose()?.map(|name| format!("{CORRUPT}/{name}")),
             });
         }
@@ -75,11 +74,11 @@ impl Examined<'_> {
         let mut rewritten = BTreeSet::new();
         for step in steps {
             let (path, done) = match &step.act {
-                Act::Journal(_) | Act::Archive(_) => continue,
-                Act::Unlink { path, .. } => (path, ops::remove(fs, path)),
+                Act::Journal | Act::Archive => continue,
+                Act::Unlink(path) => (path, ops::remove(fs, path)),
                 Act::Rename { from, to } => (from, fs.rename(from, to)),
                 // Once for all problems in the file.
-                Act::Rewrite { dir, part, .. } => match rewritten.insert((dir, part.number)) {
+                Act::Rewrite { dir, part } => match rewritten.insert((dir, part.number)) {
                     true => (dir, lines::rewrite(fs, dir, *part).map(drop)),
                     false => continue,
                 },

@@ -8,13 +8,9 @@ use crate::store::layout::Seq;
 #[derive(Debug)]
 pub(in crate::store) struct DamagedRange {
     pub(in crate::store) seq: Seq,
-    pub(in crate::store) offset: u64,
-    pub(in crate::store) length: u64,
-    /// The part of them that can be copied.
-    pub(in crate::store) kept: u64,
+    pub(in crate::store) bad: Bad,
     /// No intact frame follows: they are cut off.
     pub(in crate::store) last: bool,
-    pub(in crate::store) reason: String,
     /// The segment's salt, if an intact header or frame gives it.
     pub(in crate::store) salt: Option<u64>,
     /// The segment cannot be read completely, and is left as it is.
@@ -24,29 +20,28 @@ pub(in crate::store) struct DamagedRange {
 impl DamagedRange {
     /// `last`: no intact frame follows.
     pub(super) fn of(seq: Seq, bad: Bad, last: bool) -> Self {
+        let (salt, unreadable) = (None, false);
         Self {
             seq,
-            offset: bad.offset,
-            length: bad.length,
-            kept: bad.kept,
+            bad,
             last,
-            reason: bad.reason.to_owned(),
-            salt: None,
-            unreadable: false,
+            salt,
+            unreadable,
         }
     }
 
     /// A frame that can be skipped but not read.
     pub(in crate::store) fn frame(place: Place, header: Header, reason: String) -> Self {
-        Self {
-            seq: place.seq,
+        let bad = Bad {
             offset: u64::from(place.offset),
             length: header.frame_len(),
             kept: header.frame_len(),
-            last: false,
-            reason,
-            salt: Some(header.salt),
-            unreadable: false,
+            reason: reason.into(),
+        };
+        let salt = Some(header.salt);
+        Self {
+            salt,
+            ..Self::of(place.seq, bad, false)
         }
     }
 }

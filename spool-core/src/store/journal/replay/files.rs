@@ -36,8 +36,7 @@ pub(super) fn scan_error(journal: &Path, seq: Seq) -> impl FnOnce(ScanError) -> 
 
 pub(super) fn open(fs: &dyn Fs, journal: &Path, seq: Seq, bodies: bool) -> Result<Scan, OpenError> {
     let path = layout::segment_path(journal, seq);
-    let file = fs.open(&path, Mode::Read).map_err(OpenError::io("open", &path))?;
-    Scan::new(file, seq, bodies).map_err(OpenError::io("read", &path))
+    Scan::open(fs, journal, seq, bodies).map_err(OpenError::io("open", &path))
 }
 
 /// Where a write may have been interrupted.
@@ -70,7 +69,7 @@ pub(super) fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, 
             // Only gaps: it was written, and repaired since.
             None => (scan.end() > segment::HEADER as u64, true),
             // Neither a foreign file nor an empty segment says anything about what was written last.
-            Some(Item::Tail(_)) => (!scan.is_foreign() && !given_up, scan.sealed_end().is_some()),
+            Some(Item::Tail(_)) => (!scan.foreign && !given_up, scan.sealed_end().is_some()),
             Some(Item::Frame { .. } | Item::Damage(_)) => (true, true),
         };
         if written {

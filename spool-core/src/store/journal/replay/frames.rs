@@ -14,7 +14,7 @@ use crate::store::change::{Addition, Change, Outcome};
 use crate::store::journal::frame::{Header, Place};
 use crate::store::journal::index::Entry;
 use crate::store::journal::record;
-use crate::store::types::{LoggedKeys, RememberedKey};
+use crate::store::types::RememberedKey;
 use std::time::Duration;
 
 fn narrow(bytes: u64) -> u32 {
@@ -45,8 +45,7 @@ impl Replay {
                 for (section, message) in (0..).zip(&add.messages) {
                     self.saw(message.id);
                     if let Some(event) = events.next() {
-                        let entry = Entry::added(place, section);
-                        self.push_event(event.seq, PendingEvent::of(event, message.id, entry));
+                        self.push_event(event, Some((message.id, Entry::added(place, section))));
                     }
                 }
                 if let Some(concluded) = &add.conclusion {
@@ -63,7 +62,7 @@ impl Replay {
             Change::Note { .. } => {
                 for event in events {
                     self.last_id = self.last_id.max(event.id);
-                    self.push_event(event.seq, PendingEvent::complete(event));
+                    self.push_event(event, None);
                 }
             }
         }
@@ -113,14 +112,10 @@ impl Replay {
     }
 
     fn add(&mut self, add: Addition, place: Place, body_size: u32) {
-        if let Some(key) = add.key {
-            let at = add.spooled_at;
-            let is_new = |keys: &LoggedKeys| !keys.contains(&(KeyDigest::of(&key.key), at));
-            if self.logged.keys.as_ref().is_some_and(is_new) {
-                let ids = add.messages.iter().map(|message| message.id).collect();
-                self.keys
-                    .push(RememberedKey::new(key.key, key.fingerprint, ids, at));
-            }
+        if let (Some(logged), Some(key)) = (&self.logged.keys, RememberedKey::of(&add))
+            && !logged.contains(&(KeyDigest::of(&key.key), key.at))
+        {
+            self.keys.push(key);
         }
         // The messages of the add share the list of related ones.
         let related = (add.related.len() + add.messages.len()) * size_of::<MessageId>();
@@ -184,15 +179,16 @@ impl Replay {
             event.reason = frozen
                 .filter(|_| event.kind == EventKind::Frozen)
                 .map(ToString::to_string);
-            self.push_event(event.seq, PendingEvent::of(event, id, entry));
+            self.push_event(event, Some((id, entry)));
         }
     }
 
-    fn push_event(&mut self, seq: u64, event: PendingEvent) {
-        self.last_event = self.last_event.max(seq);
-        self.last_number = self.last_number.max(seq);
-        if seq > self.logged.events {
-            self.pending_events.push_back(event);
+    /// `message`: where the message is, if the event lacks its flows and envelope.
+    fn push_event(&mut self, event: Event, message: Option<(MessageId, Entry)>) {
+        self.last_event = self.last_event.max(event.seq);
+        self.last_number = self.last_number.max(event.seq);
+        if event.seq > self.logged.events {
+            self.pending_events.push_back(PendingEvent { event, message });
         }
         if self.pending_events.len() > MAX_PENDING_EVENTS {
             self.pending_events.pop_front();
@@ -246,10 +242,7 @@ mod tests {
         let mut replay = Replay::default();
         let last = MAX_PENDING_EVENTS as u64 + 5;
         for seq in 1..=last {
-            replay.push_event(
-                seq,
-                PendingEvent::complete(Event::new(seq, Timestamp(0), EventKind::Ping)),
-            );
+            replay.push_event(Event::new(seq, Timestamp(0), EventKind::Ping), None);
         }
         assert_eq!(replay.pending_events.len(), MAX_PENDING_EVENTS);
         let first = replay.pending_events.pop_front();

@@ -5,7 +5,6 @@ use crate::frozen::FrozenKind;
 use crate::id::MessageId;
 use crate::message::{RouteOrigin, Status};
 use crate::next_hop::NextHop;
-use crate::store::journal::ids::Ids;
 use crate::store::types::Recovered;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -36,6 +35,14 @@ pub(super) struct Live {
 /// Next hops, and where they come from.
 pub(super) type Route = (Arc<[NextHop]>, RouteOrigin);
 
+/// An attempt that has started and not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) at: Timestamp,
+    /// Whether the message was rerouted since.
+    pub(super) rerouted: bool,
+}
+
 impl Live {
     fn status(&self) -> Status {
         match self.frozen {
@@ -56,52 +63,30 @@ impl Live {
             }
         }
     }
-}
 
-/// An attempt that has started and not ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InFlight {
-    pub(super) at: Timestamp,
-    /// Whether the message was rerouted since.
-    pub(super) rerouted: bool,
-}
-
-/// The live messages of a replay, in the order of their ids.
-#[derive(Debug)]
-pub(in crate::store) struct Messages {
-    pub(super) all: std::vec::IntoIter<(MessageId, Live)>,
-    pub(super) in_flight: Ids<InFlight>,
-    pub(super) hops: Vec<Route>,
-}
-
-impl Iterator for Messages {
-    type Item = Recovered;
-
-    fn next(&mut self) -> Option<Recovered> {
-        let (id, live) = self.all.next()?;
-        let hops = usize::try_from(live.hops)
+    /// The message `id`, with the routes by number, and its attempt if one has started.
+    pub(super) fn recovered(&self, id: MessageId, hops: &[Route], begun: Option<InFlight>) -> Recovered {
+        let hops = usize::try_from(self.hops)
             .ok()
-            .and_then(|hops| self.hops.get(hops));
-        let (next_hops, origin) = hops.map_or_else(
-            || ([].into(), RouteOrigin::default()),
-            |(hops, origin)| (Arc::clone(hops), *origin),
-        );
-        let in_flight = self.in_flight.get(&id);
-        Some(Recovered {
+            .and_then(|number| hops.get(number));
+        let (next_hops, origin) = hops
+            .cloned()
+            .unwrap_or_else(|| ([].into(), RouteOrigin::default()));
+        Recovered {
             id,
-            status: live.status(),
-            frozen: live.frozen,
-            in_flight: in_flight.map(|begun| begun.at),
-            rerouted: in_flight.is_some_and(|begun| begun.rerouted),
-            spooled_at: live.spooled_at,
-            expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
+            status: self.status(),
+            frozen: self.frozen,
+            in_flight: begun.map(|begun| begun.at),
+            rerouted: begun.is_some_and(|begun| begun.rerouted),
+            spooled_at: self.spooled_at,
+            expires_at: Some(self.expires_at).filter(|at| *at != NEVER),
             next_hops,
             origin,
-            wait: live
+            wait: self
                 .wait
                 .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
-            body_size: u64::from(live.body_size),
-            footprint: u64::from(live.fixed) + u64::from(live.history),
-        })
+            body_size: u64::from(self.body_size),
+            footprint: u64::from(self.fixed) + u64::from(self.history),
+        }
     }
 }

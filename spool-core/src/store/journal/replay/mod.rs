@@ -26,39 +26,27 @@ use std::time::Duration;
 /// The pause before a segment is opened again when the system is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 
-/// How long a replay waits when the system is short of descriptors or memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Patience {
-    /// Not at all: for reads without the lock.
-    None,
-    /// Up to a minute for each segment: for a service that accepts mail meanwhile.
-    WhileMailIsTaken,
+/// The most pauses for each segment, about a minute, of a service that accepts mail meanwhile.
+pub(in crate::store) const PATIENT: u32 = 600;
+
+/// Reads `seqs`, all segments of the journal, without collecting events and keys.
+pub(in crate::store) fn look(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, OpenError> {
+    replay(fs, journal, seqs, Logged::all(), 0, &mut |_| true)
 }
 
-impl Patience {
-    const fn pauses(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::WhileMailIsTaken => 600,
-        }
-    }
-}
-
-/// Reads `seqs`, all segments of the journal. Events and keys in `logged` are not collected. `progress` is called with
-/// the bytes that were read, and returns whether to continue.
+/// Reads `seqs`, all segments of the journal. Events and keys in `logged` are not collected. Where the system is short of
+/// descriptors or memory, it pauses up to `pauses` times. `progress` is called with the bytes that were read, and returns
+/// whether to continue.
 pub(in crate::store) fn replay(
     fs: &dyn Fs,
     journal: &Path,
     seqs: &[Seq],
     logged: Logged,
-    patience: Patience,
+    pauses: u32,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Replay, OpenError> {
-    let front = patiently(patience.pauses(), progress, || front(fs, journal, seqs))?;
-    let mut replay = Replay {
-        logged,
-        ..Replay::default()
-    };
+    let front = patiently(pauses, progress, || front(fs, journal, seqs))?;
+    let mut replay = Replay::new(logged);
     let mut ahead = seqs.iter().skip(1);
     for seq in seqs {
         // The disk reads the next segment while this one is processed.
@@ -68,7 +56,7 @@ pub(in crate::store) fn replay(
             file.read_ahead();
         }
         let bodies = front.reads_bodies(*seq);
-        let scan = patiently(patience.pauses(), progress, || open(fs, journal, *seq, bodies))?;
+        let scan = patiently(pauses, progress, || open(fs, journal, *seq, bodies))?;
         let read = replay.read(journal, *seq, &front, scan)?;
         if !progress(read) {
             return Err(OpenError::io("read all of", journal)(
@@ -112,10 +100,7 @@ pub(in crate::store) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Resul
         Some(from) => seqs.split_at(seqs.partition_point(|seq| *seq < from)),
         None => (seqs, [].as_slice()),
     };
-    let mut tail = Replay {
-        logged: Logged::all(),
-        ..Replay::default()
-    };
+    let mut tail = Replay::new(Logged::all());
     for seq in unsynced {
         let scan = open(fs, journal, *seq, front.reads_bodies(*seq))?;
         tail.read(journal, *seq, &front, scan)?;
@@ -125,10 +110,7 @@ pub(in crate::store) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Resul
         if tail.last_number > 0 && tail.last_id.is_some() {
             break;
         }
-        let mut earlier = Replay {
-            logged: Logged::all(),
-            ..Replay::default()
-        };
+        let mut earlier = Replay::new(Logged::all());
         let scan = open(fs, journal, *seq, front.reads_bodies(*seq))?;
         earlier.read(journal, *seq, &front, scan)?;
         tail.last_number = tail.last_number.max(earlier.last_number);

@@ -13,20 +13,7 @@ pub(in crate::store) struct PendingEvent {
     /// Without flows and envelope, if `message` says where to read them.
     pub(super) event: Event,
     /// Where the message is, or was, in the journal.
-    message: Option<(MessageId, Entry)>,
-}
-
-impl PendingEvent {
-    /// An event of the message at `entry`.
-    pub(super) fn of(event: Event, id: MessageId, entry: Entry) -> Self {
-        let message = Some((id, entry));
-        Self { event, message }
-    }
-
-    /// An event that is complete.
-    pub(super) const fn complete(event: Event) -> Self {
-        Self { event, message: None }
-    }
+    pub(super) message: Option<(MessageId, Entry)>,
 }
 
 /// Completes events with the flows and envelopes of their messages. Events whose message cannot be read are left out.

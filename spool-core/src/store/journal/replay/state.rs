@@ -2,7 +2,7 @@
 
 use super::defect::{DamagedRange, Trailing, Unsealed};
 use super::files::{Front, scan_error};
-use super::live::{InFlight, Live, Messages, Route};
+use super::live::{InFlight, Live, Route};
 use super::pending::PendingEvent;
 use crate::id::MessageId;
 use crate::store::error::OpenError;
@@ -11,7 +11,7 @@ use crate::store::journal::index::Index;
 use crate::store::journal::scan::{Bad, Item, Scan, ScanError};
 use crate::store::journal::segment;
 use crate::store::layout::Seq;
-use crate::store::types::{LoggedKeys, RememberedKey};
+use crate::store::types::{LoggedKeys, Recovered, RememberedKey};
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
@@ -66,6 +66,13 @@ impl Logged {
 }
 
 impl Replay {
+    pub(super) fn new(logged: Logged) -> Self {
+        Self {
+            logged,
+            ..Self::default()
+        }
+    }
+
     /// Reads one segment; returns its size.
     pub(super) fn read(
         &mut self,
@@ -84,17 +91,16 @@ impl Replay {
         Ok(scan.size())
     }
 
-    /// Takes the live messages; the index keeps their entries.
-    pub(in crate::store) fn take_messages(&mut self) -> Messages {
+    /// Takes the live messages, in the order of their ids; the index keeps their entries.
+    pub(in crate::store) fn take_messages(&mut self) -> impl Iterator<Item = Recovered> + use<> {
         let mut all: Vec<_> = std::mem::take(&mut self.live).into_iter().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         let mut hops: Vec<_> = std::mem::take(&mut self.hops).into_iter().collect();
         hops.sort_unstable_by_key(|(_, number)| *number);
-        Messages {
-            all: all.into_iter(),
-            in_flight: std::mem::take(&mut self.in_flight),
-            hops: hops.into_iter().map(|(hops, _)| hops).collect(),
-        }
+        let hops: Vec<Route> = hops.into_iter().map(|(hops, _)| hops).collect();
+        let begun = std::mem::take(&mut self.in_flight);
+        let recovered = move |(id, live): (_, Live)| live.recovered(id, &hops, begun.get(&id).copied());
+        all.into_iter().map(recovered)
     }
 
     fn segment(
@@ -109,7 +115,7 @@ impl Replay {
         let mut torn = 0;
         while let Some(item) = scan.next()? {
             let (bad, last) = match item {
-                Item::Frame { place, header } => match self.frame(place, header, scan.payload()) {
+                Item::Frame { place, header } => match self.frame(place, header, &scan.payload) {
                     Ok(()) => continue,
                     Err(reason) => {
                         self.damaged.push(DamagedRange::frame(place, header, reason));
@@ -126,7 +132,7 @@ impl Replay {
             self.damaged.push(DamagedRange::of(seq, bad, last));
         }
         for range in self.damaged.iter_mut().skip(first) {
-            range.salt = scan.salt();
+            range.salt = scan.salt;
             range.unreadable = scan.has_unreadable();
         }
         let is_damaged = self.damaged.len() > first;
@@ -154,7 +160,7 @@ impl Replay {
         // Without a header, one will be all that is there.
         let end = scan.end().max(segment::HEADER as u64);
         if scan.sealed_end() != Some(end) {
-            let salt = scan.salt();
+            let salt = scan.salt;
             self.unsealed.push(Unsealed { seq, end, salt });
         }
     }
