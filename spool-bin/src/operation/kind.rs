@@ -25,31 +25,27 @@ impl Operation {
         Self::Expire,
     ];
 
+    /// Its name, and the state of its messages afterwards.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Freeze => ("freeze", "frozen"),
+            Self::Send => ("send", "released for sending"),
+            Self::Remove => ("remove", "removed"),
+            Self::Recover => ("recover", "recovered"),
+            Self::Purge => ("purge", "purged"),
+            Self::Reroute => ("reroute", "rerouted"),
+            Self::Bounce => ("bounce", "bounced"),
+            Self::Expire => ("expire", "expired"),
+        }
+    }
+
     /// The name of the command and in the path.
     pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Freeze => "freeze",
-            Self::Send => "send",
-            Self::Remove => "remove",
-            Self::Recover => "recover",
-            Self::Purge => "purge",
-            Self::Reroute => "reroute",
-            Self::Bounce => "bounce",
-            Self::Expire => "expire",
-        }
+        self.words().0
     }
 
     /// The state of its messages afterwards: `3 frozen`, `3 would be frozen`.
     pub(crate) const fn done(self) -> &'static str {
-        match self {
-            Self::Freeze => "frozen",
-            Self::Send => "released for sending",
-            Self::Remove => "removed",
-            Self::Recover => "recovered",
-            Self::Purge => "purged",
-            Self::Reroute => "rerouted",
-            Self::Bounce => "bounced",
-            Self::Expire => "expired",
-        }
+        self.words().1
     }
 }

@@ -16,43 +16,22 @@ const MAX_NEXT_HOPS: usize = 100;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Request {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ids: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(crate) all: bool,
-    #[serde(skip_serializing_if = "is_false")]
     pub(crate) frozen: bool,
-    #[serde(skip_serializing_if = "is_false")]
     pub(crate) failed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sender: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recipient: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_hop: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) older: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) younger: Option<String>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(crate) dry_run: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) retry_intervals: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) next_hops: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
     pub(crate) by_config: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// A checked request.
@@ -98,24 +77,22 @@ impl Request {
 
     /// The request in one line: `recipient=@example\.net$ older=1d`.
     fn words(&self) -> String {
-        let conditions = self.conditions().map(|(name, value)| format!("{name}={value}"));
-        let from = self.from.iter().map(|archive| format!("from={archive}"));
-        let to = self.next_hops.iter().map(|hop| format!("to={hop}"));
-        let by_config = self.by_config.then(|| "by_config=true".to_owned());
-        let waits = self
-            .retry_intervals
-            .iter()
-            .map(|span| format!("retry_interval={span}"));
-        let all: Vec<String> = conditions
-            .chain(from)
-            .chain(to)
-            .chain(by_config)
-            .chain(waits)
+        let named = |name: &'static str, values: &[String]| -> Vec<String> {
+            values.iter().map(|value| format!("{name}={value}")).collect()
+        };
+        let mut all: Vec<String> = self
+            .conditions()
+            .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let named = all.iter().take(MAX_WORDS).map(String::as_str);
-        let mut words = named.collect::<Vec<_>>().join(" ");
-        if all.len() > MAX_WORDS {
-            words.push_str(&format!(" and {} more", all.len() - MAX_WORDS));
+        all.extend(named("from", self.from.as_slice()));
+        all.extend(named("to", &self.next_hops));
+        all.extend(self.by_config.then(|| "by_config=true".to_owned()));
+        all.extend(named("retry_interval", &self.retry_intervals));
+        let more = all.len().saturating_sub(MAX_WORDS);
+        all.truncate(MAX_WORDS);
+        let mut words = all.join(" ");
+        if more > 0 {
+            words.push_str(&format!(" and {more} more"));
         }
         words
     }
@@ -125,26 +102,30 @@ impl Request {
     /// # Errors
     /// The field and what is wrong with it.
     pub(crate) fn check(mut self, operation: Operation) -> Result<Order, String> {
-        let (name, words) = (operation.name(), self.words());
-        if operation != Operation::Send && !self.retry_intervals.is_empty() {
-            return Err(format!("retry_intervals: goes with send, not with {name}"));
+        let words = self.words();
+        for (field, is_set, its) in [
+            (
+                "retry_intervals",
+                !self.retry_intervals.is_empty(),
+                Operation::Send,
+            ),
+            ("from", self.from.is_some(), Operation::Recover),
+            ("reason", self.reason.is_some(), Operation::Bounce),
+            ("next_hops", !self.next_hops.is_empty(), Operation::Reroute),
+            ("by_config", self.by_config, Operation::Reroute),
+        ] {
+            if is_set && operation != its {
+                let (its, name) = (its.name(), operation.name());
+                return Err(format!("{field}: goes with {its}, not with {name}"));
+            }
         }
-        if operation != Operation::Recover && self.from.is_some() {
-            return Err(format!("from: goes with recover, not with {name}"));
-        }
-        if operation != Operation::Bounce && self.reason.is_some() {
-            return Err(format!("reason: goes with bounce, not with {name}"));
-        }
-        let route = self.new_route(operation)?;
-        let older_than = match operation {
-            Operation::Purge => self.purge_age()?,
-            Operation::Freeze
-            | Operation::Send
-            | Operation::Remove
-            | Operation::Recover
-            | Operation::Reroute
-            | Operation::Bounce
-            | Operation::Expire => Duration::ZERO,
+        let route = match operation == Operation::Reroute {
+            true => self.new_route()?,
+            false => NewRoute::ByConfig,
+        };
+        let older_than = match operation == Operation::Purge {
+            true => self.purge_age()?,
+            false => Duration::ZERO,
         };
         let selector = Selector::read(self.conditions())?;
         if operation != Operation::Purge {
@@ -164,27 +145,19 @@ impl Request {
         })
     }
 
-    /// The route of reroute; no other operation has one.
-    fn new_route(&self, operation: Operation) -> Result<NewRoute, String> {
-        let (named, name) = (!self.next_hops.is_empty(), operation.name());
-        match (operation, named, self.by_config) {
-            (Operation::Reroute, true, false) => {
+    /// The route of reroute.
+    fn new_route(&self) -> Result<NewRoute, String> {
+        match (self.next_hops.as_slice(), self.by_config) {
+            ([], true) => Ok(NewRoute::ByConfig),
+            ([], false) | ([_, ..], true) => Err("reroute: give either next_hops or by_config".to_owned()),
+            (hops, false) if hops.len() > MAX_NEXT_HOPS => Err(format!("next_hops: at most {MAX_NEXT_HOPS}")),
+            (hops, false) => {
                 let hop = |text: &String| {
                     let hop = text.parse::<NextHop>();
                     hop.map_err(|error| format!("next_hops: {}: {error}", spool_core::harmless(text)))
                 };
-                if self.next_hops.len() > MAX_NEXT_HOPS {
-                    return Err(format!("next_hops: at most {MAX_NEXT_HOPS}"));
-                }
-                Ok(NewRoute::To(
-                    self.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
-                ))
+                Ok(NewRoute::To(hops.iter().map(hop).collect::<Result<_, _>>()?))
             }
-            (Operation::Reroute, false, true) => Ok(NewRoute::ByConfig),
-            (Operation::Reroute, _, _) => Err("reroute: give either next_hops or by_config".to_owned()),
-            (_, true, _) => Err(format!("next_hops: goes with reroute, not with {name}")),
-            (_, _, true) => Err(format!("by_config: goes with reroute, not with {name}")),
-            (_, false, false) => Ok(NewRoute::ByConfig),
         }
     }
 
@@ -226,18 +199,12 @@ fn archive(
         })
     };
     let of_queue = queue.and_then(Archive::of_queue);
-    let archive = match operation {
-        Operation::Freeze
-        | Operation::Send
-        | Operation::Remove
-        | Operation::Reroute
-        | Operation::Bounce
-        | Operation::Expire => None,
-        Operation::Purge => Some(Archive::Removed),
-        Operation::Recover => Some(match from {
+    let archive = match operation == Operation::Recover {
+        true => Some(match from {
             Some(from) => named(from)?,
             None => of_queue.unwrap_or(Archive::Removed),
         }),
+        false => (operation == Operation::Purge).then_some(Archive::Removed),
     };
     match (archive, queue) {
         (None, Some(queue)) if of_queue.is_some() => Err(format!(
