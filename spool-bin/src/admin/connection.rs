@@ -23,26 +23,12 @@ const MAX_HEAD: usize = 80 * 1024;
 const SMALL_HEAD: usize = 8 * 1024;
 const LARGE_HEAD: u64 = 160 * 1024;
 
-/// The phase of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Waiting for the head of a request, since then.
-    Head(Instant),
-    /// A request without a body is being answered.
-    Busy,
-    /// A request with a body is being answered.
-    BusyWithBody,
-}
-
-impl Phase {
-    const fn is_head(self) -> bool {
-        matches!(self, Self::Head(_))
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ConnectionState {
-    phase: Phase,
+    /// Since when it has waited for the head of a request; `None`: a request is being answered.
+    head_since: Option<Instant>,
+    /// The request that is being answered has a body.
+    takes_body: bool,
     timing: WriteTiming,
     /// The answer is an endless stream: bytes read long ago do not count.
     endless: bool,
@@ -51,8 +37,8 @@ struct ConnectionState {
     /// Bytes that were passed on of the current head.
     head: usize,
     head_memory: Option<Held>,
-    /// Why no more of it is read.
-    head_problem: Option<&'static str>,
+    /// Why it is to be closed.
+    problem: Option<(io::ErrorKind, &'static str)>,
     /// Bytes were read and not passed on.
     held_back: bool,
     /// A request waits until the answer before it is sent.
@@ -62,7 +48,6 @@ struct ConnectionState {
     reads_until: Option<Instant>,
     /// Bytes that were read of a refused peer.
     dropped: usize,
-    given_up: bool,
     waker: Option<Waker>,
 }
 
@@ -73,20 +58,8 @@ pub(super) struct Connection(Mutex<ConnectionState>);
 impl Connection {
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(ConnectionState {
-            phase: Phase::Head(now),
-            timing: WriteTiming::default(),
-            endless: false,
-            unflushed: false,
-            head: 0,
-            head_memory: None,
-            head_problem: None,
-            held_back: false,
-            queued: false,
-            queued_waker: None,
-            reads_until: None,
-            dropped: 0,
-            given_up: false,
-            waker: None,
+            head_since: Some(now),
+            ..ConnectionState::default()
         }))
     }
 
@@ -108,10 +81,7 @@ impl Connection {
     /// A request begins.
     pub(super) fn begins(&self, with_body: bool) {
         let mut state = self.state();
-        state.phase = match with_body {
-            true => Phase::BusyWithBody,
-            false => Phase::Busy,
-        };
+        (state.head_since, state.takes_body) = (None, with_body);
         state.queued = false;
         state.timing = WriteTiming::default();
         state.endless = false;
@@ -128,7 +98,7 @@ impl Connection {
     /// The answer was handed over, or dropped.
     pub(super) fn ends(&self) {
         let mut state = self.state();
-        state.phase = Phase::Head(Instant::now());
+        (state.head_since, state.takes_body) = (Some(Instant::now()), false);
         state.head = 0;
         state.head_memory = None;
         state.unflushed = true;
@@ -144,16 +114,16 @@ impl Connection {
     /// Closes the connection immediately.
     pub(super) fn give_up(&self) {
         let mut state = self.state();
-        state.given_up = true;
+        state.problem = Some((
+            io::ErrorKind::ConnectionAborted,
+            "it gives way to another connection",
+        ));
         wake(state);
     }
 
     /// Since when it has waited for the head of a request.
     pub(super) fn waits_since(&self) -> Option<Instant> {
-        match self.state().phase {
-            Phase::Head(since) => Some(since),
-            Phase::Busy | Phase::BusyWithBody => None,
-        }
+        self.state().head_since
     }
 }
 
@@ -168,44 +138,33 @@ pub(super) enum Passed {
     Nothing,
 }
 
-/// How a stream reads now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
-    pub(super) passed: Passed,
-    /// The head of a request has to be complete by then.
-    pub(super) head_due: Option<Instant>,
-    /// After that time nothing more is read.
-    pub(super) until: Option<Instant>,
-}
+/// When reading ends, and how: with an error, or as if the peer had closed the connection.
+pub(super) type ReadEnd = (Instant, io::Result<()>);
 
 /// For the stream of the connection.
 impl Connection {
-    /// How to read now. `cx` is woken when that changes.
+    /// What to pass on now, and until when. `cx` is woken when that changes.
     ///
     /// # Errors
     /// When the connection is to be closed.
-    pub(super) fn reading(&self, cx: &Context<'_>) -> io::Result<Reading> {
+    pub(super) fn reading(&self, cx: &Context<'_>) -> io::Result<(Passed, Option<ReadEnd>)> {
         let mut state = self.state();
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             empty => *empty = Some(cx.waker().clone()),
         }
-        if state.given_up {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        if let Some(problem) = state.head_problem {
-            return Err(io::Error::other(problem));
+        if let Some((kind, problem)) = state.problem {
+            return Err(io::Error::new(kind, problem));
         }
         state.held_back = false;
-        let head_due = match state.phase {
-            Phase::Head(since) if !state.unflushed => Some(since + HEAD_TIMEOUT),
-            Phase::Head(_) | Phase::Busy | Phase::BusyWithBody => None,
+        // Also while bytes arrive: the rest of a body is no head.
+        let head = state.head_since.filter(|_| !state.unflushed);
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        let end = match state.reads_until {
+            Some(until) => Some((until, Ok(()))),
+            None => head.map(|since| (since + HEAD_TIMEOUT, late())),
         };
-        Ok(Reading {
-            passed: state.passed(),
-            head_due,
-            until: state.reads_until,
-        })
+        Ok((state.passed(), end))
     }
 
     /// Bytes were read and may not be passed on.
@@ -228,13 +187,14 @@ impl Connection {
         if state.head > SMALL_HEAD && state.head_memory.is_none() {
             state.head_memory = memory.hold_first(LARGE_HEAD);
         }
-        state.head_problem = match state.head {
-            bytes if bytes > MAX_HEAD => Some("the head of a request is too long"),
+        let problem = match state.head {
+            bytes if bytes > MAX_HEAD => "the head of a request is too long",
             bytes if bytes > SMALL_HEAD && state.head_memory.is_none() => {
-                Some("there is no memory for the head of a request")
+                "there is no memory for the head of a request"
             }
-            _ => None,
+            _ => return,
         };
+        state.problem.get_or_insert((io::ErrorKind::Other, problem));
     }
 
     /// The peer has taken `bytes` of an answer.
@@ -258,8 +218,8 @@ impl Connection {
         if state.endless {
             state.timing = WriteTiming::default();
         }
-        if std::mem::take(&mut state.unflushed) && state.phase.is_head() {
-            state.phase = Phase::Head(Instant::now());
+        if std::mem::take(&mut state.unflushed) && state.head_since.is_some() {
+            state.head_since = Some(Instant::now());
         }
         let woken = [state.queued_waker.take(), state.reader_to_wake()];
         drop(state);
@@ -275,10 +235,10 @@ impl ConnectionState {
                 false => Passed::Nothing,
             };
         }
-        if self.phase == Phase::BusyWithBody {
+        if self.takes_body {
             return Passed::All;
         }
-        match self.phase.is_head() && !self.unflushed && !self.queued {
+        match self.head_since.is_some() && !self.unflushed && !self.queued {
             true => Passed::Head,
             false => Passed::Nothing,
         }
@@ -306,6 +266,6 @@ impl Connection {
     pub(super) const HEAD_CHARGE: u64 = LARGE_HEAD;
 
     pub(super) fn was_given_up(&self) -> bool {
-        self.state().given_up
+        self.state().problem.is_some()
     }
 }

@@ -1,25 +1,29 @@
 //! The stream of one connection of the admin API, with its deadlines.
 
-use super::connection::{Connection, Passed, Reading};
+use super::connection::{Connection, Passed};
 use super::connections::Connections;
-use super::read_ahead::ReadAhead;
+use super::head_end::HeadEnd;
 use actix_web::rt::net::TcpStream;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Bytes that are read ahead, and the most that are passed on of a head in one turn, so that other connections get theirs.
+const PIECE: usize = 4 * 1024;
 
 /// The stream of one connection.
 #[derive(Debug)]
 pub(super) struct Stream {
-    io: TcpStream,
+    /// Bytes may be read ahead.
+    io: BufReader<TcpStream>,
     connection: Arc<Connection>,
     connections: Arc<Connections>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
-    ahead: ReadAhead,
+    head: HeadEnd,
     /// A part of a head was passed on in this turn.
     had_turn: bool,
 }
@@ -29,12 +33,12 @@ impl Stream {
     pub(super) fn accept(io: TcpStream, connections: &Arc<Connections>) -> Option<Self> {
         let now = Instant::now();
         Some(Self {
-            io,
+            io: BufReader::with_capacity(PIECE, io),
             connection: connections.add(now)?,
             connections: Arc::clone(connections),
             read_timer: Box::pin(sleep_until(now)),
             write_timer: Box::pin(sleep_until(now)),
-            ahead: ReadAhead::default(),
+            head: HeadEnd::default(),
             had_turn: false,
         })
     }
@@ -52,13 +56,12 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         if passed == Passed::All {
             let before = buf.filled().len();
-            if self.ahead.pass_all(buf) == 0 {
-                ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-            }
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
             self.connection.passed_others(buf.filled().len() - before);
             return Poll::Ready(Ok(()));
         }
-        if !ready!(self.ahead.poll_fill(&mut self.io, cx))? {
+        let unread = ready!(Pin::new(&mut self.io).poll_fill_buf(cx))?;
+        if unread.is_empty() {
             return Poll::Ready(Ok(()));
         }
         if passed == Passed::Nothing {
@@ -70,7 +73,10 @@ impl Stream {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let count = self.ahead.pass_head(buf);
+        let fits = unread.get(..buf.remaining()).unwrap_or(unread);
+        let count = self.head.count(fits);
+        buf.put_slice(fits.get(..count).unwrap_or_default());
+        Pin::new(&mut self.io).consume(count);
         self.connection.passed_head(count, self.connections.memory());
         Poll::Ready(Ok(()))
     }
@@ -93,22 +99,11 @@ fn poll_due(timer: &mut Pin<Box<Sleep>>, due: Instant, cx: &mut Context<'_>) -> 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let Reading {
-            passed,
-            head_due,
-            until,
-        } = this.connection.reading(cx)?;
-        if let Some(until) = until
-            && poll_due(&mut this.read_timer, until, cx).is_ready()
-        {
-            // As if the peer had closed the connection.
-            return Poll::Ready(Ok(()));
-        }
-        // Also while bytes arrive: the rest of a body is no head.
-        if let (None, Some(due)) = (until, head_due)
+        let (passed, end) = this.connection.reading(cx)?;
+        if let Some((due, end)) = end
             && poll_due(&mut this.read_timer, due, cx).is_ready()
         {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(end);
         }
         this.poll_pass(passed, cx, buf)
     }

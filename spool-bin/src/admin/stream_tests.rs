@@ -1,6 +1,5 @@
 //! The deadlines of connections, on real sockets and the virtual clock, and who gives way.
 
-use super::super::read_ahead::PIECE;
 use super::super::write_timing::slowest;
 use super::*;
 use spool_core::Budget;
