@@ -23,12 +23,6 @@ const DAY: u64 = 86_400;
 const MAX_CHAIN: u64 = 1 << 20;
 const MAX_KEY: u64 = 64 << 10;
 
-/// The contents of the files, compared by [`FilePair::content`].
-struct FilePair {
-    content: u64,
-    certificate: Result<Certificate, Unusable>,
-}
-
 /// Why a pair cannot be used, and which of its files has the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusable {
@@ -42,10 +36,11 @@ pub(crate) struct Unusable {
 /// # Errors
 /// Why they cannot be used, without any part of the key.
 pub(crate) fn read(pair: &CertificateFiles) -> Result<Certificate, Unusable> {
-    look(pair, &RandomState::new()).certificate
+    look(pair, &RandomState::new()).1
 }
 
-fn look(pair: &CertificateFiles, hasher: &RandomState) -> FilePair {
+/// A hash of the contents of the files, to compare them; and the certificate.
+fn look(pair: &CertificateFiles, hasher: &RandomState) -> (u64, Result<Certificate, Unusable>) {
     let chain = files::read(&pair.certificate, MAX_CHAIN);
     let key = files::read(&pair.key, MAX_KEY);
     let content = hasher.hash_one((pair, &chain, &key));
@@ -64,7 +59,7 @@ fn look(pair: &CertificateFiles, hasher: &RandomState) -> FilePair {
             }
         }),
     };
-    FilePair { content, certificate }
+    (content, certificate)
 }
 
 /// The warning about a certificate that expires soon or has expired.
@@ -101,7 +96,7 @@ impl Watched {
     /// Why it cannot be used.
     pub(crate) fn start(pair: CertificateFiles, clock: Arc<dyn Clock>) -> Result<Self, Unusable> {
         let hasher = RandomState::new();
-        let FilePair { content, certificate } = look(&pair, &hasher);
+        let (content, certificate) = look(&pair, &hasher);
         let certificate = certificate?;
         let tls = ServerTls::new(&certificate).map_err(|why| Unusable {
             key: "certificate",
@@ -129,16 +124,8 @@ impl Watched {
     /// Reads the files each [`POLL`], and immediately when `pairs` changes, until `stopped` becomes true or its sender is
     /// dropped.
     pub(crate) async fn run(
-        mut self,
-        mut pairs: watch::Receiver<CertificateFiles>,
-        stopped: watch::Receiver<bool>,
-    ) {
-        self.serve(&mut pairs, stopped).await;
-    }
-
-    async fn serve(
         &mut self,
-        pairs: &mut watch::Receiver<CertificateFiles>,
+        mut pairs: watch::Receiver<CertificateFiles>,
         mut stopped: watch::Receiver<bool>,
     ) {
         loop {
@@ -151,19 +138,25 @@ impl Watched {
             let hasher = self.hasher.clone();
             // A file system may be slow.
             let looked = tokio::task::spawn_blocking(move || (look(&pair, &hasher), pair)).await;
-            if let Ok((look, pair)) = looked {
-                self.take(look, pair, asked);
+            if let Ok(((content, certificate), pair)) = looked {
+                self.take(content, certificate, pair, asked);
             }
         }
     }
 
     /// Puts a pair in force if it is new and can be used. An error that was logged before is logged again only on a reload
     /// (`asked`).
-    fn take(&mut self, look: FilePair, pair: CertificateFiles, asked: bool) {
-        let new = look.content != self.content;
-        self.content = look.content;
+    fn take(
+        &mut self,
+        content: u64,
+        certificate: Result<Certificate, Unusable>,
+        pair: CertificateFiles,
+        asked: bool,
+    ) {
+        let new = content != self.content;
+        self.content = content;
         self.pair = pair;
-        match look.certificate {
+        match certificate {
             Ok(certificate) if new => {
                 self.tls.replace(&certificate);
                 self.expires = certificate.expires();

@@ -61,7 +61,7 @@ impl Bench {
 async fn run(mut watched: Watched, pairs: &watch::Sender<CertificateFiles>, span: Duration) -> Watched {
     let end = tokio::time::Instant::now() + span;
     let (_stop, stopped) = watch::channel(false);
-    let _ = tokio::time::timeout_at(end, watched.serve(&mut pairs.subscribe(), stopped)).await;
+    let _ = tokio::time::timeout_at(end, watched.run(pairs.subscribe(), stopped)).await;
     watched
 }
 
@@ -140,11 +140,11 @@ async fn a_reload_looks_at_once_and_at_other_files() {
     std::fs::write(&elsewhere.certificate, &other).unwrap();
     std::fs::write(&elsewhere.key, &other_key).unwrap();
     let begun = tokio::time::Instant::now();
-    let mut subscribed = pairs.subscribe();
+    let subscribed = pairs.subscribe();
     pairs.send_replace(elsewhere);
     let (_stop, stopped) = watch::channel(false);
     let mut watched = watched;
-    let _ = tokio::time::timeout(POLL / 2, watched.serve(&mut subscribed, stopped)).await;
+    let _ = tokio::time::timeout(POLL / 2, watched.run(subscribed, stopped)).await;
     assert!(begun.elapsed() < POLL && watched.shows((&other, &other_key)));
 }
 

@@ -15,7 +15,7 @@ impl Contents {
     /// Digests of the files that `config` names, without those that cannot be read: reading them reports the error.
     pub(crate) fn of(config: &Config) -> Self {
         let users = config.users_file.iter().map(|path| ("relay.users_file", path));
-        let keys = config.dkim.keys.iter().map(|key| ("dkim.key.file", &key.file));
+        let keys = config.dkim.keys.iter().map(|key| ("dkim.key.file", &key.key));
         let secrets = config.client.logins.iter().map(|login| match &login.secret {
             Secret::Password(path) => ("client.login.password_file", path),
             Secret::Token(path) => ("client.login.token_file", path),

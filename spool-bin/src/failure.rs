@@ -61,9 +61,3 @@ impl From<anyhow::Error> for Failure {
         Self::Failed(format!("{error:#}"))
     }
 }
-
-impl From<crate::config::ConfigError> for Failure {
-    fn from(error: crate::config::ConfigError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}

@@ -2,6 +2,7 @@
 //! forever.
 
 use rustix::fs::OFlags;
+use std::fmt::Display;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
@@ -33,6 +34,32 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
 /// As [`read`], and when it is not UTF-8.
 pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, String> {
     String::from_utf8(read(path, most)?).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+/// What `parse` makes of the bytes of `path`, at most `most`.
+///
+/// # Errors
+/// The path, and why it cannot be read or parsed.
+pub(crate) fn parse<T, E: Display>(
+    path: &Path,
+    most: u64,
+    parse: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T, String> {
+    let parsed = read(path, most).and_then(|bytes| parse(&bytes).map_err(|error| error.to_string()));
+    parsed.map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// The same of its text.
+///
+/// # Errors
+/// As [`parse`], and when it is not UTF-8.
+pub(crate) fn parse_text<T, E: Display>(
+    path: &Path,
+    most: u64,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    let parsed = read_text(path, most).and_then(|text| parse(&text).map_err(|error| error.to_string()));
+    parsed.map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Opens a file without waiting for the other end of a pipe. A device is not opened, because opening can have an effect.

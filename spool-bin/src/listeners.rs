@@ -3,78 +3,66 @@
 use crate::config::{Config, v6_only};
 use crate::failure::Failure;
 use crate::relay::Relay;
-use crate::shutdown::Stoppable;
+use crate::shutdown::run_part;
 use crate::sockets;
 use anyhow::Context;
 use spool_actors::{OpenSpool, Part};
 use spool_core::BoxFuture;
 use spool_smtp::server::{CurrentConfig, Listener, LocalListener, Opening};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The addresses of all listeners.
-pub(crate) struct BoundAddresses {
+/// Bound listeners that do not accept yet.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    /// The addresses of the network sockets for SMTP and for implicit TLS, as they are bound.
     pub(crate) smtp: Vec<SocketAddr>,
     pub(crate) smtps: Vec<SocketAddr>,
-    pub(crate) unix: Vec<PathBuf>,
-}
-
-/// Bound listeners that do not accept yet.
-pub(crate) struct Listeners {
     network: Vec<Listener>,
     local: Vec<LocalListener>,
 }
 
-/// Binds all listeners of `config`; `passed` are the sockets of the service manager for SMTP and for implicit TLS.
-pub(crate) async fn bind(
-    config: &Config,
-    passed: (Vec<TcpListener>, Vec<TcpListener>),
-) -> Result<(BoundAddresses, Listeners), Failure> {
-    let mut listeners = Listeners {
-        network: Vec::new(),
-        local: Vec::new(),
-    };
-    let smtp = bind_network(config, &config.smtp, Opening::Plain, passed.0, &mut listeners)?;
-    let smtps = bind_network(
-        config,
-        &config.smtps,
-        Opening::ImplicitTls,
-        passed.1,
-        &mut listeners,
-    )?;
-    for path in &config.unix {
-        let listener = LocalListener::bind(path).await;
-        let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
-        listeners.local.push(listener);
+impl Listeners {
+    /// Binds all listeners of `config`; `passed` are the sockets of the service manager for SMTP and for implicit TLS.
+    pub(crate) async fn bind(
+        config: &Config,
+        passed: (Vec<TcpListener>, Vec<TcpListener>),
+    ) -> Result<Self, Failure> {
+        let mut all = Self::default();
+        all.smtp = all.bind_network(config, &config.smtp, Opening::Plain, passed.0)?;
+        all.smtps = all.bind_network(config, &config.smtps, Opening::ImplicitTls, passed.1)?;
+        for path in &config.unix {
+            let listener = LocalListener::bind(path).await;
+            let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
+            all.local.push(listener);
+        }
+        Ok(all)
     }
-    let unix = config.unix.clone();
-    Ok((BoundAddresses { smtp, smtps, unix }, listeners))
-}
 
-/// Binds the listeners of one list of addresses; returns the addresses as they are bound.
-fn bind_network(
-    config: &Config,
-    addresses: &[SocketAddr],
-    opening: Opening,
-    passed: Vec<TcpListener>,
-    listeners: &mut Listeners,
-) -> Result<Vec<SocketAddr>, Failure> {
-    let (mut passed, mut all) = (passed.into_iter(), Vec::new());
-    for address in addresses {
-        let cannot = || format!("cannot listen on {address}");
-        let listener = match passed.next() {
-            Some(passed) => Listener::from_std(passed),
-            None => sockets::listen(*address, v6_only(config, *address)).and_then(Listener::from_std),
-        };
-        let listener = listener.with_context(cannot)?;
-        all.push(listener.local_addr().with_context(cannot)?);
-        let proxied = config.proxy_protocol.contains(address);
-        listeners.network.push(listener.opening(opening).proxied(proxied));
+    /// Binds the listeners of one list of addresses; returns the addresses as they are bound.
+    fn bind_network(
+        &mut self,
+        config: &Config,
+        addresses: &[SocketAddr],
+        opening: Opening,
+        passed: Vec<TcpListener>,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let (mut passed, mut all) = (passed.into_iter(), Vec::new());
+        for address in addresses {
+            let cannot = || format!("cannot listen on {address}");
+            let listener = match passed.next() {
+                Some(passed) => Ok(passed),
+                None => sockets::listen(*address, v6_only(config, *address)),
+            };
+            let listener = listener.and_then(Listener::from_std).with_context(cannot)?;
+            all.push(listener.local_addr().with_context(cannot)?);
+            let proxied = config.proxy_protocol.contains(address);
+            self.network.push(listener.opening(opening).proxied(proxied));
+        }
+        Ok(all)
     }
-    Ok(all)
 }
 
 /// A session, to be run on a worker thread.
@@ -106,13 +94,7 @@ impl Listeners {
             let (server, relay, place, stopped) = parts();
             Box::pin(listener.run(server, relay, place, stopped)) as BoxFuture<()>
         });
-        let run = |running: BoxFuture<()>| {
-            let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
-            actix::spawn(async move {
-                running.await;
-                drop(part);
-            })
-        };
+        let run = |running| run_part(spool, Part::Ingress, stopped, running);
         network.chain(local).map(run).collect()
     }
 }

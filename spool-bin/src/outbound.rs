@@ -9,7 +9,8 @@ use spool_core::NextHop;
 use spool_smtp::client::{Credentials, Lookup, SmtpConfig, TrustAnchors, TrustRoots};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The largest file with a secret.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -24,74 +25,53 @@ pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
     client.hostname.clone_from(&config.hostname);
     client.route.listeners = [&config.smtp[..], &config.smtps].concat();
     if let Some(path) = &config.client.tls_roots {
-        client.tls_roots = roots(path).map_err(|why| refuse(path, &why))?;
+        client.tls_roots = roots(path).map_err(Failure::Usage)?;
     }
     if let Some(path) = &config.client.dnssec_anchors {
-        client.route.trust_anchors = anchors(path).map_err(|why| refuse(path, &why))?;
+        client.route.trust_anchors = anchors(path).map_err(Failure::Usage)?;
     }
     Ok(client)
 }
 
-/// The client of `config`, with policies and credentials.
-pub(crate) fn client(config: &Config, routes: &Routes, logins: &ClientLogins) -> Result<SmtpConfig, Failure> {
+/// The client of `config`, with policies, and with the credentials that `logins` has at each time.
+pub(crate) fn client(
+    config: &Config,
+    routes: &Routes,
+    logins: watch::Sender<ClientLogins>,
+) -> Result<SmtpConfig, Failure> {
     let mut client = resolving(config)?;
     let policies = routes.policies();
     client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));
-    client.credentials = logins.lookup();
+    client.credentials = Lookup::new(move |hop: &NextHop| logins.borrow().get(hop).cloned());
     Ok(client)
 }
 
-fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
-    Failure::Usage(format!("{}: {why}", path.display()))
-}
+/// The credentials for each host.
+pub(crate) type ClientLogins = HashMap<NextHop, Arc<Credentials>>;
 
-/// The credentials for each host. Clones share them; a reload replaces them for the client as well.
-#[derive(Clone, Default)]
-pub(crate) struct ClientLogins(Arc<RwLock<HashMap<NextHop, Arc<Credentials>>>>);
-
-impl ClientLogins {
-    /// Reads the files that `client` names.
-    ///
-    /// # Errors
-    /// The path, and what is wrong with it.
-    pub(crate) fn read(client: &Client) -> Result<Self, Failure> {
-        let mut logins = HashMap::new();
-        for login in &client.logins {
-            let path = login.secret.path();
-            let read = secret(login).map_err(|why| refuse(path, &why))?;
-            logins.insert(login.next_hop.clone(), Arc::new(read));
-        }
-        Ok(Self(Arc::new(RwLock::new(logins))))
-    }
-
-    /// Replaces them by those of `other`.
-    pub(crate) fn replace(&self, other: Self) {
-        let other = std::mem::take(&mut *other.0.write().unwrap_or_else(PoisonError::into_inner));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
-    }
-
-    fn lookup(&self) -> Lookup<NextHop, Option<Arc<Credentials>>> {
-        let logins = self.clone();
-        Lookup::new(move |hop: &NextHop| {
-            let logins = logins.0.read().unwrap_or_else(PoisonError::into_inner);
-            logins.get(hop).cloned()
-        })
-    }
+/// Reads the files of secrets that `client` names.
+///
+/// # Errors
+/// The path, and what is wrong with it.
+pub(crate) fn logins(client: &Client) -> Result<ClientLogins, Failure> {
+    let read = |login: &Login| secret(login).map(|secret| (login.next_hop.clone(), Arc::new(secret)));
+    let logins = client.logins.iter().map(read);
+    logins.collect::<Result<_, _>>().map_err(Failure::Usage)
 }
 
 /// The credentials for one host, with the secret of the login's file.
 ///
 /// # Errors
-/// What is wrong with the file, without its name and its content.
+/// The path of the file, and what is wrong with it, without its content.
 pub(crate) fn secret(login: &Login) -> Result<Credentials, String> {
-    let text = files::read_text(login.secret.path(), MAX_SECRET)?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    let made = match login.secret {
-        Secret::Password(_) => Credentials::password(&login.user, secret),
-        Secret::Token(_) => Credentials::bearer_token(&login.user, secret),
-    };
-    let made = made.map_err(|error| error.to_string())?;
-    Ok(made.over(login.security))
+    let made = files::parse_text(login.secret.path(), MAX_SECRET, |text| {
+        let secret = text.trim_end_matches(['\r', '\n']);
+        match login.secret {
+            Secret::Password(_) => Credentials::password(&login.user, secret),
+            Secret::Token(_) => Credentials::bearer_token(&login.user, secret),
+        }
+    });
+    Ok(made?.over(login.security))
 }
 
 /// The certificates to trust.
@@ -99,7 +79,7 @@ pub(crate) fn secret(login: &Login) -> Result<Credentials, String> {
 /// # Errors
 /// As [`secret`].
 pub(crate) fn roots(path: &Path) -> Result<TrustRoots, String> {
-    TrustRoots::from_pem(&files::read(path, MAX_ROOTS)?).map_err(|error| error.to_string())
+    files::parse(path, MAX_ROOTS, TrustRoots::from_pem)
 }
 
 /// The trust anchors of DNSSEC.
@@ -107,5 +87,5 @@ pub(crate) fn roots(path: &Path) -> Result<TrustRoots, String> {
 /// # Errors
 /// As [`secret`].
 pub(crate) fn anchors(path: &Path) -> Result<TrustAnchors, String> {
-    TrustAnchors::from_text(&files::read_text(path, MAX_ANCHORS)?).map_err(|error| error.to_string())
+    files::parse_text(path, MAX_ANCHORS, TrustAnchors::from_text)
 }

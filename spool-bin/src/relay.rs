@@ -1,6 +1,5 @@
 //! The way of a mail from a listener, the admin API or the drop directory to the spool.
 
-use crate::address_route::AddressRoute;
 use crate::config::Config;
 use crate::routes::Routes;
 use crate::submissions::Submissions;
@@ -8,10 +7,21 @@ use actix::Addr;
 use spool_actors::{Add, Gate, OpenSpool, SpoolActor};
 use spool_core::log::{Accepted, Record};
 use spool_core::{
-    AddError, Address, Admission, BoxFuture, Envelope, Fingerprint, Halt, Intake, Mail, MessageId, NextHop,
-    Routing, Section, Submission,
+    AddError, Admission, BoxFuture, Fingerprint, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
+    RetryInterval, Routing, Submission,
 };
 use spool_smtp::server::{Clients, Logins, Users};
+
+/// What a submitter may ask for beside its mail.
+#[derive(Debug, Default)]
+pub(crate) struct SubmitOptions {
+    /// None: by the routes.
+    pub(crate) next_hops: Vec<NextHop>,
+    /// Before those of the configuration.
+    pub(crate) retry_intervals: Vec<RetryInterval>,
+    pub(crate) initial: InitialStatus,
+    pub(crate) key: Option<String>,
+}
 
 /// Takes mail, completes and signs it, routes it and adds it to the spool. Clones share their parts.
 #[derive(Clone)]
@@ -50,28 +60,16 @@ impl Relay {
         self.clients.set_limits(config.rates);
     }
 
-    /// Whether a configuration routes mail, not the built-in sink.
-    pub(crate) fn has_configuration(&self) -> bool {
-        matches!(self.routes.routing(), Routing::ByRules(_))
-    }
-
-    /// The sections of a mail, by the routes or, when there are any, to `next_hops`; and the routing that they are from.
-    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
-        self.routes.sections(envelope, next_hops)
-    }
-
-    /// Where mail for `address` goes, and why.
-    pub(crate) fn route_of(&self, address: &Address) -> AddressRoute {
-        self.routes.route_of(address)
-    }
-
-    /// Adds a submission of a program of this machine, or of a client of the admin API. Its sections are from `routing`. It
-    /// returns when the message is durable.
+    /// Adds mail of a program of this machine, or of a client of the admin API, that came in by `via`. It returns when the
+    /// message is durable.
     pub(crate) async fn submit(
         &self,
-        mut submission: Submission,
-        routing: Routing,
+        via: &'static str,
+        mail: Mail,
+        options: SubmitOptions,
     ) -> Result<Vec<MessageId>, AddError> {
+        let accepted = accepted(via, &mail);
+        let (mut submission, routing) = self.submission(mail, options);
         let (mut fingerprint, mut _held) = (None, None);
         if self.submissions.concern(&Admission::Network) {
             // Of the submitted text: what is added to it differs each time.
@@ -86,14 +84,62 @@ impl Relay {
             let (body, held) = finished.await?;
             (submission.body, _held) = (body, Some(held));
         }
-        self.spool
-            .send(
-                Add::submission(submission)
-                    .routed_by(routing)
-                    .fingerprint(fingerprint),
-            )
-            .await
-            .unwrap_or(Err(AddError::Killed))
+        let add = Add::submission(submission).routed_by(routing);
+        let request = self.spool.send(add.fingerprint(fingerprint));
+        let answer = request.await.unwrap_or(Err(AddError::Killed));
+        answer.inspect(|ids| emit(accepted, ids))
+    }
+
+    /// The submission of `mail`, by the routes or to the next hops that `options` name; and the routing that it is from.
+    fn submission(&self, mail: Mail, options: SubmitOptions) -> (Submission, Routing) {
+        let (mut sections, routing) = self.routes.sections(mail.envelope, &options.next_hops);
+        for section in &mut sections {
+            let intervals = options.retry_intervals.iter().copied();
+            section.retry.intervals.splice(0..0, intervals);
+        }
+        let submission = Submission {
+            initial: options.initial,
+            flows: mail.flows,
+            key: options.key,
+            ..Submission::new(sections, mail.body)
+        };
+        (submission, routing)
+    }
+
+    /// Adds `mail` as it is. The request is sent before the future is polled.
+    fn spool_mail(
+        &self,
+        mail: Mail,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
+        let via = if mail.source.client.is_some() {
+            "smtp"
+        } else {
+            "local"
+        };
+        let accepted = accepted(via, &mail);
+        let known = mail.source.admission.is_submission();
+        let (submission, routing) = self.submission(mail, SubmitOptions::default());
+        let mut add = Add::submission(submission).routed_by(routing);
+        if !known {
+            add = add.of_unknown_submitter();
+        }
+        let request = self.spool.send(add);
+        async move {
+            let answer = request.await.unwrap_or(Err(AddError::Killed));
+            answer.inspect(|ids| emit(accepted, ids))
+        }
+    }
+}
+
+/// The log record of `mail`, if it is wanted.
+fn accepted(via: &'static str, mail: &Mail) -> Option<Accepted> {
+    let source = || mail.source.clone();
+    Record::wanted().then(|| Accepted::new(via, source(), &mail.envelope, mail.body.len(), &mail.flows))
+}
+
+fn emit(accepted: Option<Accepted>, ids: &[MessageId]) {
+    if let Some(accepted) = accepted {
+        accepted.emit(ids);
     }
 }
 
@@ -118,40 +164,5 @@ impl Intake for Relay {
 
     fn admit(&self, size: u64) -> Result<(), AddError> {
         self.gate.admit(size)
-    }
-}
-
-impl Relay {
-    /// Adds `mail` as it is. The request is sent before the future is polled.
-    fn spool_mail(
-        &self,
-        mail: Mail,
-    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
-        let Mail {
-            envelope,
-            body,
-            flows,
-            source,
-        } = mail;
-        let via = if source.client.is_some() { "smtp" } else { "local" };
-        let accepted =
-            Record::wanted().then(|| Accepted::new(via, source.clone(), &envelope, body.len(), &flows));
-        let (sections, routing) = self.sections(envelope, &[]);
-        let submission = Submission {
-            flows,
-            ..Submission::new(sections, body)
-        };
-        let mut add = Add::submission(submission).routed_by(routing);
-        if !source.admission.is_submission() {
-            add = add.of_unknown_submitter();
-        }
-        let request = self.spool.send(add);
-        async move {
-            let answer = request.await.unwrap_or(Err(AddError::Killed));
-            if let (Some(accepted), Ok(ids)) = (accepted, &answer) {
-                accepted.emit(ids);
-            }
-            answer
-        }
     }
 }

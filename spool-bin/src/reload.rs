@@ -6,8 +6,8 @@
 use crate::config::{CertificateFiles, Config, Effective, KeyChange, TakesEffect};
 use crate::contents::Contents;
 use crate::failure::Failure;
-use crate::logging::{Redaction, Redactor, redactor as redactor_of};
-use crate::outbound::ClientLogins;
+use crate::logging::{self, Redaction, Redactor};
+use crate::outbound::{self, ClientLogins};
 use crate::relay::Relay;
 use crate::signing;
 use crate::users;
@@ -27,7 +27,7 @@ pub(crate) struct Live {
     /// Of the files as they were read last.
     contents: Contents,
     server: watch::Sender<Arc<ServerConfig>>,
-    logins: ClientLogins,
+    logins: watch::Sender<ClientLogins>,
     redaction: Redaction,
     /// Announces other files of the certificate, where the server has TLS.
     pairs: Option<watch::Sender<CertificateFiles>>,
@@ -38,7 +38,7 @@ struct Fresh {
     config: Config,
     contents: Contents,
     logins: ClientLogins,
-    redactor: Option<Redactor>,
+    redactor: Option<Arc<Redactor>>,
     users: Option<Users>,
     keys: Rules,
 }
@@ -47,7 +47,7 @@ impl Live {
     pub(crate) fn new(
         config: &Config,
         server: ServerConfig,
-        logins: ClientLogins,
+        logins: watch::Sender<ClientLogins>,
         redaction: Redaction,
         pairs: Option<watch::Sender<CertificateFiles>>,
     ) -> Self {
@@ -95,28 +95,21 @@ impl Live {
 
     /// The number of jobs changes only if the file has another one than before: a number set by command survives a reload.
     fn apply(&mut self, fresh: Fresh, relay: &Relay, config: &mut Config) {
-        let Fresh {
-            config: new,
-            logins,
-            redactor,
-            users,
-            keys,
-            contents: _,
-        } = fresh;
-        relay.admit(users, &new);
-        relay.submissions.replace(&new, keys);
+        let new = fresh.config;
+        relay.admit(fresh.users, &new);
+        relay.submissions.replace(&new, fresh.keys);
         relay.routes.replace(&new);
         // Known destinations have the new limits immediately, and waiting mail follows the new routes.
         relay.spool.do_send(SetPolicies(relay.routes.policies()));
         relay.spool.do_send(SetRouting(relay.routes.routing()));
-        relay.spool.do_send(SetNotices(Some(new.notices())));
+        relay.spool.do_send(SetNotices(Some(new.notices.clone())));
         if new.spool.max_concurrent_jobs != config.spool.max_concurrent_jobs {
             relay
                 .spool
                 .do_send(SetMaxConcurrentJobs(new.spool.max_concurrent_jobs));
         }
-        self.logins.replace(logins);
-        self.redaction.set(redactor);
+        self.logins.send_replace(fresh.logins);
+        self.redaction.send_replace(fresh.redactor);
         self.server
             .send_modify(|server| *server = Arc::new(serve_by(server, &new)));
         if let (Some(pairs), Some(pair)) = (&self.pairs, &new.tls) {
@@ -159,8 +152,8 @@ fn read(reread: &Reread) -> Result<Fresh, Failure> {
     let config = reread()?;
     // Before the files are read: a change in between is logged at the next reload and not lost.
     let contents = Contents::of(&config);
-    let logins = ClientLogins::read(&config.client)?;
-    let redactor = redactor_of(&config.log).map_err(Failure::Usage)?;
+    let logins = outbound::logins(&config.client)?;
+    let redactor = logging::redactor(&config.log).map_err(Failure::Usage)?;
     let (users, keys) = (users::of(&config)?, signing::rules(&config)?);
     Ok(Fresh {
         config,

@@ -2,27 +2,28 @@
 //! replaces them.
 
 use crate::address_route::{AddressRoute, MatchedRule};
-use crate::config::Config;
+use crate::config::{Config, Places};
 use spool_core::{
     Address, DestinationPolicy, Envelope, NextHop, Policies, RetryPolicy, RouteOrigin, RouteReason, Router,
     Routing, Section, TlsPolicy,
 };
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The routes in force.
 #[derive(Debug, Clone)]
-pub(crate) struct Routes(Arc<RwLock<Table>>);
+pub(crate) struct Routes(watch::Sender<Table>);
 
 #[derive(Debug)]
 struct Table {
     router: Arc<Router>,
-    /// The lines in which the rules begin.
-    rule_lines: Vec<usize>,
+    /// Has the lines in which the rules begin.
+    places: Places,
     retry: RetryPolicy,
     /// For destinations whose rule has none.
     tls: TlsPolicy,
     max_connections: usize,
-    /// The built-in sink, to which all mail goes that names no next hops. Empty: it has not started yet.
+    /// The built-in sink, to which all mail goes that names no next hops.
     built_in_sink: Option<Arc<[NextHop]>>,
 }
 
@@ -32,8 +33,8 @@ impl Table {
         let router = Router::new(route.rules.clone(), route.next_hops.clone().into(), route.mx_port);
         Self {
             router: Arc::new(router),
-            rule_lines: route.rule_lines.clone(),
-            retry: config.retry.policy.clone(),
+            places: config.places.clone(),
+            retry: config.retry.clone(),
             tls: config.client.smtp.tls,
             max_connections: config.client.smtp.connections_per_destination,
             built_in_sink: None,
@@ -60,32 +61,27 @@ impl Table {
 impl Routes {
     /// The routes of `config`.
     pub(crate) fn of(config: &Config) -> Self {
-        Self(Arc::new(RwLock::new(Table::of(config))))
+        Self(watch::Sender::new(Table::of(config)))
     }
 
     /// Replaces them by those of `config`; the built-in sink stays.
     pub(crate) fn replace(&self, config: &Config) {
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let built_in_sink = table.built_in_sink.take();
-        *table = Table {
-            built_in_sink,
-            ..Table::of(config)
-        };
+        let new = Table::of(config);
+        self.0.send_modify(|table| {
+            let built_in_sink = table.built_in_sink.take();
+            *table = Table { built_in_sink, ..new };
+        });
     }
 
-    /// Routes all mail that names no next hops to the built-in sink at `next_hop`; `None`: it has not started yet.
-    pub(crate) fn to_built_in_sink(&self, next_hop: Option<NextHop>) {
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        table.built_in_sink = Some(next_hop.into_iter().collect());
-    }
-
-    fn table(&self) -> RwLockReadGuard<'_, Table> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    /// Routes all mail that names no next hops to the built-in sink at `next_hop`.
+    pub(crate) fn to_built_in_sink(&self, next_hop: NextHop) {
+        self.0
+            .send_modify(|table| table.built_in_sink = Some([next_hop].into()));
     }
 
     /// The sections of a mail, by the rules or, when there are any, to `next_hops`; and the routing that they are from.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
-        let table = self.table();
+        let table = self.0.borrow();
         let routing = table.routing();
         let (next_hops, origin) = match (next_hops, &table.built_in_sink) {
             ([], None) => return (table.router.split(envelope, &table.retry), routing),
@@ -103,18 +99,18 @@ impl Routes {
 
     /// The routing of mail that is on the spool.
     pub(crate) fn routing(&self) -> Routing {
-        self.table().routing()
+        self.0.borrow().routing()
     }
 
     /// The policies of destinations, also for mail that is on the spool already.
     pub(crate) fn policies(&self) -> Policies {
         let routes = self.clone();
-        Policies::new(move |next_hops| routes.table().policy(next_hops))
+        Policies::new(move |next_hops| routes.0.borrow().policy(next_hops))
     }
 
     /// The route of mail for `address`, and why.
     pub(crate) fn route_of(&self, address: &Address) -> AddressRoute {
-        let table = self.table();
+        let table = self.0.borrow();
         let (next_hops, reason) = match &table.built_in_sink {
             Some(sink) => (Arc::clone(sink), None),
             None => {
@@ -125,7 +121,7 @@ impl Routes {
         let rule = match reason {
             Some(RouteReason::Rule(place)) => table.router.rules().get(place).map(|rule| MatchedRule {
                 number: place + 1,
-                line: table.rule_lines.get(place).copied(),
+                line: table.places.line(&format!("route.rule[{place}]")),
                 domain: rule.domain.to_string(),
             }),
             Some(RouteReason::Default | RouteReason::Exchangers) | None => None,
@@ -169,10 +165,9 @@ mod tests {
         let named: NextHop = "named:25".parse().unwrap();
         assert_eq!(origin(&[]), RouteOrigin::Configured);
         assert_eq!(origin(std::slice::from_ref(&named)), RouteOrigin::Named);
-        routes.to_built_in_sink(None);
-        assert!(matches!(routes.routing(), Routing::ToBuiltInSink(sink) if sink.is_empty()));
         let sink: NextHop = "127.0.0.1:9".parse().unwrap();
-        routes.to_built_in_sink(Some(sink.clone()));
+        routes.to_built_in_sink(sink.clone());
+        assert!(matches!(routes.routing(), Routing::ToBuiltInSink(to) if *to == [sink.clone()]));
         assert_eq!(origin(&[]), RouteOrigin::BuiltInSink);
         assert_eq!(origin(&[named]), RouteOrigin::Named);
         routes.replace(&Config::defaults());

@@ -7,7 +7,7 @@ use crate::config::{CertificateFiles, Config, v6_only};
 use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
-use crate::listeners::{self, BoundAddresses};
+use crate::listeners::Listeners;
 use crate::logging::Redaction;
 use crate::manager;
 use crate::memory;
@@ -15,16 +15,16 @@ use crate::outbound;
 use crate::relay::Relay;
 use crate::reload::{Live, Reread};
 use crate::routes::Routes;
-use crate::shutdown::{FAILED_SERVICE, GRACE, Signals, Stoppable, Wanted, close};
+use crate::shutdown::{FAILED_SERVICE, GRACE, Signals, Wanted, close, run_part};
 use crate::signing;
 use crate::sockets::{self, Sockets};
 use crate::submissions::Submissions;
 use crate::users;
 use anyhow::Context;
-use spool_actors::{Ending, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetRouting, Spool};
+use spool_actors::{Ending, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, Spool};
 use spool_core::{NextHop, RandomDice, SystemClock, visible};
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{ServerConfig, ServerTls};
+use spool_smtp::server::ServerConfig;
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -72,7 +72,7 @@ async fn run(
     descriptors::raise(clients + config.client.smtp.connections);
     let (stop, stopped) = watch::channel(false);
     let (mut service, mut live) = open(&config, built_in_sink, redaction, stopped).await?;
-    let (listeners, admin) = match service.start(&config, built_in_sink, sockets, &live).await {
+    let (listeners, admin) = match service.start(&config, sockets, &live).await {
         Ok(started) => started,
         Err(failure) => {
             // Closed first, so that its end with this process does not count as a failure.
@@ -151,21 +151,35 @@ async fn open(
     redaction: Redaction,
     stopped: watch::Receiver<bool>,
 ) -> Result<(RelayService, Live), Failure> {
-    let (certificate, pairs) = certificate(config)?;
+    let (certificate, pairs) = certificate(config)?.unzip();
     let users = users::of(config)?;
-    // The spool first: a process that cannot open it must not take a port from the one that has.
+    // The spool before the listeners: a process that cannot open it must not take a port from the one that has.
     let routes = Routes::of(config);
     if built_in_sink {
-        // Until the sink has started, its mail waits.
-        routes.to_built_in_sink(None);
+        // The system chooses the port of the sink.
+        routes.to_built_in_sink(start_sink(stopped.clone()).await?);
     }
-    let logins = outbound::ClientLogins::read(&config.client)?;
-    let agent = Arc::new(SmtpAgent::new(outbound::client(config, &routes, &logins)?));
+    let logins = watch::Sender::new(outbound::logins(&config.client)?);
+    let client = outbound::client(config, &routes, logins.clone())?;
+    let agent = Arc::new(SmtpAgent::new(client));
     let submissions = Submissions::new(config, signing::rules(config)?, &config.server.memory)?;
-    let spool = manager::while_working(open_spool(config, &routes, &agent, &submissions)).await?;
+    let mut spool = config.spool.clone();
+    spool.policies = routes.policies();
+    spool.routing = routes.routing();
+    spool.signer = Some(submissions.signer());
+    spool.notices = Some(config.notices.clone());
+    let (clock, dice) = (Arc::new(SystemClock), Arc::new(RandomDice));
+    let opening = Spool::start(spool, Arc::clone(&agent) as _, clock, dice);
+    let spool = manager::while_working(opening).await?;
     let relay = Relay::new(&spool, routes, submissions);
     relay.admit(users, config);
-    let server = server(config, &relay, certificate.as_ref().map(Watched::tls));
+    let server = ServerConfig {
+        hostname: config.hostname.clone(),
+        tls: certificate.as_ref().map(Watched::tls),
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
+        ..config.server.clone()
+    };
     let service = RelayService {
         spool,
         relay,
@@ -176,52 +190,20 @@ async fn open(
     Ok((service, Live::new(config, server, logins, redaction, pairs)))
 }
 
-async fn open_spool(
-    config: &Config,
-    routes: &Routes,
-    agent: &Arc<SmtpAgent>,
-    submissions: &Submissions,
-) -> Result<OpenSpool, Failure> {
-    let mut spool = config.spool.clone();
-    spool.policies = routes.policies();
-    spool.routing = routes.routing();
-    spool.signer = Some(submissions.signer());
-    spool.notices = Some(config.notices());
-    let agent = Arc::clone(agent);
-    Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
-}
-
 /// The certificate, if TLS is configured, and the channel that announces other files and requests to read them again.
-fn certificate(
-    config: &Config,
-) -> Result<(Option<Watched>, Option<watch::Sender<CertificateFiles>>), Failure> {
-    let Some(pair) = &config.tls else {
-        return Ok((None, None));
+fn certificate(config: &Config) -> Result<Option<(Watched, watch::Sender<CertificateFiles>)>, Failure> {
+    let start = |pair: &CertificateFiles| {
+        let watched = Watched::start(pair.clone(), Arc::new(SystemClock));
+        watched
+            .map(|watched| (watched, watch::Sender::new(pair.clone())))
+            .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))
     };
-    let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
-        .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
-    Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
-}
-
-fn server(config: &Config, relay: &Relay, tls: Option<ServerTls>) -> ServerConfig {
-    ServerConfig {
-        hostname: config.hostname.clone(),
-        tls,
-        clients: relay.clients.clone(),
-        logins: relay.logins.clone(),
-        ..config.server.clone()
-    }
+    config.tls.as_ref().map(start).transpose()
 }
 
 impl RelayService {
     /// Starts everything that listens, and reports that the service is ready.
-    async fn start(
-        &mut self,
-        config: &Config,
-        built_in_sink: bool,
-        sockets: Sockets,
-        live: &Live,
-    ) -> Result<Started, Failure> {
+    async fn start(&mut self, config: &Config, sockets: Sockets, live: &Live) -> Result<Started, Failure> {
         let certificate = self.certificate.take();
         let Self {
             spool,
@@ -229,27 +211,20 @@ impl RelayService {
             stopped,
             ..
         } = self;
-        if built_in_sink {
-            let sink = start_sink(stopped.clone()).await?;
-            relay.routes.to_built_in_sink(Some(sink));
-            relay.spool.do_send(SetRouting(relay.routes.routing()));
-        }
         let dropbox = DropBox::open(config, relay, &config.server.memory)?;
-        let (addresses, bound) = listeners::bind(config, (sockets.smtp, sockets.smtps)).await?;
-        let mut tasks = bound.accept(&live.server(), relay, spool, stopped);
+        let listeners = Listeners::bind(config, (sockets.smtp, sockets.smtps)).await?;
+        let [smtp, smtps] = [&listeners.smtp, &listeners.smtps].map(|addresses| texts(addresses));
+        let mut tasks = listeners.accept(&live.server(), relay, spool, stopped);
         if let Some(dropbox) = dropbox {
-            let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
             let running = dropbox.run(stopped.clone());
-            tasks.push(actix::spawn(async move {
-                running.await;
-                drop(part);
-            }));
+            tasks.push(run_part(spool, Part::Ingress, stopped, running));
         }
-        if let (Some(certificate), Some(pairs)) = (certificate, live.pairs()) {
-            actix::spawn(certificate.run(pairs, stopped.clone()));
+        if let (Some(mut certificate), Some(pairs)) = (certificate, live.pairs()) {
+            let stopped = stopped.clone();
+            actix::spawn(async move { certificate.run(pairs, stopped).await });
         }
         let (admin_address, admin) = self.start_admin(config, sockets.admin)?;
-        ready(config, &addresses, admin_address)?;
+        ready(config, smtp, &smtps, admin_address)?;
         actix::spawn(memory::give_back());
         #[cfg(debug_assertions)]
         panic_for_a_test(&self.spool);
@@ -270,19 +245,15 @@ impl RelayService {
         };
         let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
         let bound = listener.local_addr().context("the admin API")?;
-        let limits = config.submission_limits();
-        let (memory, dir) = (config.server.memory.clone(), config.spool.dir.clone());
-        let state = admin::State::new(self.relay.clone(), Arc::clone(&self.agent), limits, memory, dir);
+        let state = admin::State::new(self.relay.clone(), Arc::clone(&self.agent), config);
         let token = config.token_file.as_deref().map(admin::Token::read).transpose();
         let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
         let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
         let handle = server.handle();
-        let part = Stoppable::new(self.spool.sentinel(Part::Admin), self.stopped.clone());
-        actix::spawn(async move {
+        run_part(&self.spool, Part::Admin, &self.stopped, async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the admin API ended");
             }
-            drop(part);
         });
         Ok((Some(bound), Some(handle)))
     }
@@ -298,17 +269,23 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
     Ok(address.into())
 }
 
+fn texts(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
 /// Prints the one line on standard output.
-fn ready(config: &Config, addresses: &BoundAddresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
-    let joined =
-        |addresses: &[SocketAddr]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
-    let unix = addresses.unix.iter();
-    let unix = unix.map(|path| format!("unix:{}", visible(&path.display().to_string())));
-    let smtp: Vec<String> = joined(&addresses.smtp).into_iter().chain(unix).collect();
+fn ready(
+    config: &Config,
+    mut smtp: Vec<String>,
+    smtps: &[String],
+    admin: Option<SocketAddr>,
+) -> Result<(), Failure> {
+    let unix = config.unix.iter();
+    smtp.extend(unix.map(|path| format!("unix:{}", visible(&path.display().to_string()))));
     let admin = admin.map_or(String::new(), |address| address.to_string());
-    let smtps = match addresses.smtps.is_empty() {
+    let smtps = match smtps.is_empty() {
         true => String::new(),
-        false => format!(" smtps={}", joined(&addresses.smtps).join(",")),
+        false => format!(" smtps={}", smtps.join(",")),
     };
     let line = format!(
         "ready smtp={} admin={admin} spool={}{smtps}\n",

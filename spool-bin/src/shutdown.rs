@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use anyhow::Context;
-use spool_actors::{Flushed, KillAndFlush, OpenSpool, Sentinel};
+use spool_actors::{Flushed, KillAndFlush, OpenSpool, Part, Sentinel};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -64,18 +64,26 @@ pub(crate) async fn close(
 
 /// A part of the service that ends when the service stops, or when its task is dropped after that. If it ends earlier, or
 /// panics, the spool ends with it.
-pub(crate) struct Stoppable {
+struct Stoppable {
     sentinel: Option<Sentinel>,
     stopped: watch::Receiver<bool>,
 }
 
-impl Stoppable {
-    pub(crate) fn new(sentinel: Sentinel, stopped: watch::Receiver<bool>) -> Self {
-        Self {
-            sentinel: Some(sentinel),
-            stopped,
-        }
-    }
+/// Runs a part of the service until `stopped` becomes true.
+pub(crate) fn run_part(
+    spool: &OpenSpool,
+    part: Part,
+    stopped: &watch::Receiver<bool>,
+    running: impl Future<Output = ()> + 'static,
+) -> JoinHandle<()> {
+    let part = Stoppable {
+        sentinel: Some(spool.sentinel(part)),
+        stopped: stopped.clone(),
+    };
+    actix::spawn(async move {
+        running.await;
+        drop(part);
+    })
 }
 
 impl Drop for Stoppable {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use spool_core::{AddError, Admission, Budget, Clock, FlowId, Held, SignError, Signer, SystemClock};
 use spool_smtp::dkim::{Rules, Signing, SigningCounts};
 use spool_smtp::submission::{Completion, FixSubmissions, complete};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// When to try again a message for which there is no memory.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
@@ -19,7 +20,7 @@ pub(crate) struct Submissions(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    fix: RwLock<FixSubmissions>,
+    fix: watch::Sender<FixSubmissions>,
     /// For `Message-ID`.
     hostname: String,
     signing: Signing,
@@ -38,11 +39,8 @@ impl Submissions {
             .hold_first(0)
             .ok_or_else(|| Failure::Failed("no memory for mail".to_owned()))?;
         Ok(Self(Arc::new(Inner {
-            fix: RwLock::new(config.fix_submissions),
-            hostname: match config.hostname.as_str() {
-                "" => "localhost".to_owned(),
-                name => name.to_owned(),
-            },
+            fix: watch::Sender::new(config.fix_submissions),
+            hostname: config.hostname.clone(),
             signing: Signing::new(rules, Arc::new(SystemClock), threads),
             nothing: Mutex::new(nothing),
         })))
@@ -50,7 +48,7 @@ impl Submissions {
 
     /// Replaces the settings by those of `config` and `rules`.
     pub(crate) fn replace(&self, config: &Config, rules: Rules) {
-        *self.0.fix.write().unwrap_or_else(PoisonError::into_inner) = config.fix_submissions;
+        self.0.fix.send_replace(config.fix_submissions);
         self.0.signing.replace(rules);
     }
 
@@ -80,8 +78,7 @@ impl Submissions {
     }
 
     fn fixes(&self, admission: &Admission) -> bool {
-        let fix = *self.0.fix.read().unwrap_or_else(PoisonError::into_inner);
-        fix.applies_to(admission)
+        self.0.fix.borrow().applies_to(admission)
     }
 
     /// Whether mail of this admission is completed or signed.
@@ -200,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn by_default_only_users_mail_is_completed_and_nothing_signed() {
-        let submissions = submissions("", &Budget::new(1 << 20));
+        let submissions = submissions("hostname = \"localhost\"\n", &Budget::new(1 << 20));
         assert!(
             !submissions.concern(&Admission::Network) && submissions.concern(&Admission::User("ada".into()))
         );

@@ -1,29 +1,18 @@
 //! The log record of an operation: who asked for what, and the result.
 
-use super::caller::Caller;
+use super::caller::{Caller, address};
 use crate::operation::Report;
 use spool_core::SpoolError;
 use spool_core::log::{Operation, Record};
 
-/// What an operation applies to.
-pub(super) enum Subject {
-    /// Messages or clients, as conditions.
-    Selector(String),
-    /// A user who has logged in.
-    User(String),
-}
-
-impl From<String> for Subject {
-    fn from(selector: String) -> Self {
-        Self::Selector(selector)
-    }
-}
+/// What an operation applies to: messages or clients as conditions, or a user who has logged in.
+pub(super) type Subject = (String, Option<String>);
 
 /// Logs an operation.
 pub(super) fn log(
     name: &'static str,
     by: Caller,
-    subject: impl Into<Subject>,
+    (selector, user): Subject,
     report: Result<&Report, &SpoolError>,
 ) {
     if !Record::wanted() {
@@ -34,13 +23,9 @@ pub(super) fn log(
         Ok(report) => (report.matched, report.done, report.errors.len(), None),
         Err(error) => (0, 0, 0, Some(error.to_string())),
     };
-    let (selector, user) = match subject.into() {
-        Subject::Selector(selector) => (selector, None),
-        Subject::User(user) => (String::new(), Some(user)),
-    };
     let operation = Operation {
         name,
-        by: by.to_string(),
+        by: address(by).map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
         selector,
         user,
         matched: count(matched),

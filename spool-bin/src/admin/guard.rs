@@ -4,6 +4,7 @@
 //! It decides by the head of a request alone. Nothing more is read from a peer that was refused: its connection ends.
 
 use super::token::Token;
+use actix_web::dev::RequestHead;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use actix_web::http::{Method, StatusCode, Version};
 use std::net::{IpAddr, SocketAddr};
@@ -15,27 +16,14 @@ static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Which requests are admitted.
 #[derive(Debug)]
 pub(super) struct Guard {
-    pub(super) hosts: OwnHosts,
+    /// Where this API listens.
+    pub(super) address: SocketAddr,
+    /// The name of this machine.
+    pub(super) name: String,
     pub(super) token: Option<Token>,
 }
 
-/// The names of this API.
-#[derive(Debug)]
-pub(super) struct OwnHosts {
-    port: u16,
-    address: IpAddr,
-    name: String,
-}
-
-impl OwnHosts {
-    pub(super) fn of(address: SocketAddr, name: &str) -> Self {
-        Self {
-            port: address.port(),
-            address: address.ip(),
-            name: name.to_owned(),
-        }
-    }
-
+impl Guard {
     fn is_ours(&self, authority: &str) -> bool {
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
@@ -43,26 +31,55 @@ impl OwnHosts {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         // On loopback nobody needs the name of the host, and a page may have rebound it.
-        let ours = !self.address.is_loopback() && host.eq_ignore_ascii_case(&self.name);
+        let ours = !self.address.ip().is_loopback() && host.eq_ignore_ascii_case(&self.name);
         let named = ours || host.eq_ignore_ascii_case("localhost");
         // Of a wildcard listener the addresses are not known; a page cannot rebind an address.
-        let known = |ip: IpAddr| ip.is_loopback() || ip == self.address || self.address.is_unspecified();
+        let known =
+            |ip: IpAddr| ip.is_loopback() || ip == self.address.ip() || self.address.ip().is_unspecified();
         let address = host.parse::<IpAddr>().is_ok_and(known);
-        port == Some(self.port) && (named || address)
+        port == Some(self.address.port()) && (named || address)
+    }
+
+    /// Why a request is not admitted.
+    pub(super) fn refusal(&self, request: &RequestHead) -> Option<GuardRefusal> {
+        self.foreign(request).or_else(|| {
+            let brought = |token: &Token| token.is_in(header(request.headers(), &AUTHORIZATION));
+            let free = is_probe(request.uri.path()) || self.token.as_ref().is_none_or(brought);
+            (!free).then_some(NO_TOKEN)
+        })
+    }
+
+    /// Why a request is foreign.
+    fn foreign(&self, request: &RequestHead) -> Option<GuardRefusal> {
+        let headers = request.headers();
+        let named = match header(headers, &HOST) {
+            Some(host) => self.is_ours(host),
+            // HTTP/1.0 knows no Host; no browser speaks it.
+            None => request.version == Version::HTTP_10 && is_probe(request.uri.path()),
+        };
+        if !named {
+            return Some((StatusCode::FORBIDDEN, "the Host header names another server"));
+        }
+        let own = |origin: &str| {
+            origin
+                .strip_prefix("http://")
+                .is_some_and(|authority| self.is_ours(authority))
+        };
+        if header(headers, &ORIGIN).is_some_and(|origin| !own(origin)) || from_elsewhere(request) {
+            return Some(OTHER_ORIGIN);
+        }
+        if !changes_nothing(&request.method) && !says_json(headers) {
+            return Some((
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "changes are asked for with Content-Type: application/json",
+            ));
+        }
+        None
     }
 }
 
 fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
-}
-
-/// The parts of a request that decide whether it is admitted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RequestHead<'r> {
-    pub(super) method: &'r Method,
-    pub(super) version: Version,
-    pub(super) path: &'r str,
-    pub(super) headers: &'r HeaderMap,
 }
 
 /// Why a request is refused.
@@ -88,52 +105,13 @@ pub(super) fn changes_nothing(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-impl Guard {
-    /// Why a request is not admitted.
-    pub(super) fn refusal(&self, request: RequestHead<'_>) -> Option<GuardRefusal> {
-        foreign(&self.hosts, request).or_else(|| {
-            let brought = |token: &Token| token.is_in(header(request.headers, &AUTHORIZATION));
-            let free = is_probe(request.path) || self.token.as_ref().is_none_or(brought);
-            (!free).then_some(NO_TOKEN)
-        })
-    }
-}
-
-/// Why a request is foreign.
-fn foreign(hosts: &OwnHosts, request: RequestHead<'_>) -> Option<GuardRefusal> {
-    let headers = request.headers;
-    let named = match header(headers, &HOST) {
-        Some(host) => hosts.is_ours(host),
-        // HTTP/1.0 knows no Host; no browser speaks it.
-        None => request.version == Version::HTTP_10 && is_probe(request.path),
-    };
-    if !named {
-        return Some((StatusCode::FORBIDDEN, "the Host header names another server"));
-    }
-    let own = |origin: &str| {
-        origin
-            .strip_prefix("http://")
-            .is_some_and(|authority| hosts.is_ours(authority))
-    };
-    if header(headers, &ORIGIN).is_some_and(|origin| !own(origin)) || from_elsewhere(request) {
-        return Some(OTHER_ORIGIN);
-    }
-    if !changes_nothing(request.method) && !says_json(headers) {
-        return Some((
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "changes are asked for with Content-Type: application/json",
-        ));
-    }
-    None
-}
-
 /// Whether a browser states that a page of another site sends the request. A page can load what it may not read, also in a
 /// frame, and would take the slots of followers of the events. A link to the first page is admitted.
-fn from_elsewhere(request: RequestHead<'_>) -> bool {
-    let told = |name: &HeaderName| header(request.headers, name);
+fn from_elsewhere(request: &RequestHead) -> bool {
+    let told = |name: &HeaderName| header(request.headers(), name);
     let elsewhere = told(&FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site"));
-    let link = changes_nothing(request.method)
-        && request.path == "/"
+    let link = changes_nothing(&request.method)
+        && request.uri.path() == "/"
         && told(&FETCH_MODE) == Some("navigate")
         && told(&FETCH_DEST) == Some("document");
     elsewhere && !link

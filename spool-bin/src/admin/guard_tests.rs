@@ -3,24 +3,20 @@
 use super::*;
 use actix_web::http::header::HeaderValue;
 
-fn hosts(address: &str) -> OwnHosts {
-    OwnHosts::of(address.parse().unwrap(), "mx.example.net")
+fn hosts(address: &str) -> Guard {
+    Guard {
+        address: address.parse().unwrap(),
+        name: "mx.example.net".to_owned(),
+        token: None,
+    }
 }
 
-struct Asked {
-    method: Method,
-    version: Version,
-    path: &'static str,
-    headers: HeaderMap,
-}
+struct Asked(RequestHead);
 
 fn ask(method: Method, path: &'static str) -> Asked {
-    Asked {
-        method,
-        version: Version::HTTP_11,
-        path,
-        headers: HeaderMap::new(),
-    }
+    let mut head = RequestHead::default();
+    (head.method, head.uri) = (method, path.parse().unwrap());
+    Asked(head)
 }
 
 fn get() -> Asked {
@@ -29,21 +25,14 @@ fn get() -> Asked {
 
 impl Asked {
     fn with(mut self, name: &HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name.clone(), HeaderValue::from_static(value));
+        self.0
+            .headers
+            .insert(name.clone(), HeaderValue::from_static(value));
         self
     }
 
     fn status(&self) -> Option<StatusCode> {
-        let door = Guard {
-            hosts: hosts("127.0.0.1:8525"),
-            token: None,
-        };
-        let refusal = door.refusal(RequestHead {
-            method: &self.method,
-            version: self.version,
-            path: self.path,
-            headers: &self.headers,
-        });
+        let refusal = hosts("127.0.0.1:8525").refusal(&self.0);
         refusal.map(|(status, _)| status)
     }
 
@@ -77,11 +66,11 @@ fn a_probe_may_speak_http_1_0_without_a_host() {
     for path in ["/healthz", "/readyz"] {
         let mut probe = ask(Method::GET, path);
         assert!(!probe.passes(), "HTTP/1.1 has a Host");
-        probe.version = Version::HTTP_10;
+        probe.0.version = Version::HTTP_10;
         assert!(probe.passes(), "{path}");
     }
     let mut other = ask(Method::GET, "/api/v1/status");
-    other.version = Version::HTTP_10;
+    other.0.version = Version::HTTP_10;
     assert!(!other.passes());
 }
 

@@ -24,7 +24,12 @@ pub(super) async fn set_jobs(state: Data<State>, by: Caller, body: Body) -> Hand
     let SetJobs { max } = body.object().map_err(bad_request)?;
     let set = state.ask(SetMaxConcurrentJobs(max)).await;
     let report = Report::default();
-    log("jobs", by, format!("max={max}"), set.as_ref().map(|()| &report));
+    log(
+        "jobs",
+        by,
+        (format!("max={max}"), None),
+        set.as_ref().map(|()| &report),
+    );
     set.map_err(refused)?;
     jobs(state).await
 }

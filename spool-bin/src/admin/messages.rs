@@ -2,10 +2,11 @@
 //!
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
-use super::caller::Caller;
+use super::caller::{Caller, source};
 use super::error::{HandlerResult, bad_request, error, response, with_response};
 use super::read::{Body, decoded};
 use super::state::State;
+use crate::relay::SubmitOptions;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::web::Data;
@@ -13,14 +14,10 @@ use actix_web::{Error, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use spool_core::log::{Accepted, Record};
-use spool_core::{
-    AddError, Address, Envelope, FlowId, InitialStatus, NextHop, ReversePath, Routing, Submission, crlf,
-};
+use spool_core::{AddError, Address, Envelope, FlowId, InitialStatus, Mail, NextHop, ReversePath, crlf};
 use std::borrow::Cow;
-use std::fmt;
 
 /// Bytes of an idempotency key.
 const MAX_KEY: usize = 255;
@@ -49,18 +46,13 @@ struct SubmitRequest<'b> {
     idempotency_key: Option<String>,
 }
 
-/// Why a submission is refused.
-#[derive(Debug)]
-enum SubmitError {
-    Bad(String),
-    /// The message is larger than this limit.
-    TooLarge(usize),
-    Spool(AddError),
-}
+/// The status and the text of a refusal.
+#[derive(Debug, PartialEq, Eq)]
+struct SubmitRefusal(StatusCode, String);
 
-impl From<String> for SubmitError {
+impl From<String> for SubmitRefusal {
     fn from(why: String) -> Self {
-        Self::Bad(why)
+        Self(StatusCode::BAD_REQUEST, why)
     }
 }
 
@@ -68,59 +60,42 @@ pub(super) async fn submit(state: Data<State>, by: Caller, mut body: Body) -> Ha
     body.grow(PARSED)?;
     let relay = state.relay.clone();
     let read = move |body: Body| {
-        let message = decode(&state, &body);
+        let mail = decode(&state, by, &body);
         // The text is dropped. The charge for it and for what was decoded is held until the answer.
         let held = body.into_charge();
-        (message.and_then(|message| message.submission(&state, &by)), held)
+        (mail.and_then(with_crlf), held)
     };
-    let (submission, _held) = decoded(body, read).await?;
-    let (submission, routing, accepted) = submission?;
-    let spooled = relay.submit(submission, routing).await;
-    let ids = spooled.map_err(SubmitError::Spool)?;
-    if let Some(accepted) = accepted {
-        accepted.emit(&ids);
-    }
+    let (mail, _held) = decoded(body, read).await?;
+    let (mail, options) = mail.map_err(|SubmitRefusal(status, why)| error(status, why))?;
+    let ids = relay.submit("http", mail, options).await.map_err(refused)?;
     Ok(HttpResponse::Created().json(serde_json::json!({ "ids": ids })))
 }
 
-impl From<SubmitError> for Error {
-    fn from(refused: SubmitError) -> Self {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        match refused {
-            SubmitError::Bad(why) | SubmitError::Spool(AddError::Invalid(why)) => bad_request(why),
-            SubmitError::Spool(why @ AddError::TooManyRecipients { .. }) => bad_request(format!("to: {why}")),
-            SubmitError::TooLarge(limit) => error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("a message has at most {limit} bytes"),
-            ),
-            SubmitError::Spool(why @ AddError::Busy { retry_after }) => {
-                let mut response = response(unavailable, why);
-                let seconds = retry_after.as_secs().max(1);
-                response.headers_mut().insert(RETRY_AFTER, seconds.into());
-                with_response(response)
-            }
-            SubmitError::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, why),
-            SubmitError::Spool(ref why @ AddError::KeyReused { ref ids }) => with_response(
-                HttpResponse::UnprocessableEntity()
-                    .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
-            ),
-            SubmitError::Spool(why) => error(unavailable, why),
+/// An error of the spool.
+fn refused(why: AddError) -> Error {
+    let status = match &why {
+        AddError::Invalid(why) => return bad_request(why),
+        AddError::TooManyRecipients { .. } => return bad_request(format!("to: {why}")),
+        AddError::Busy { retry_after } => {
+            let mut response = response(StatusCode::SERVICE_UNAVAILABLE, &why);
+            let seconds = retry_after.as_secs().max(1);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return with_response(response);
         }
-    }
+        AddError::KeyReused { ids } => {
+            let answer = serde_json::json!({ "error": why.to_string(), "ids": ids });
+            return with_response(HttpResponse::UnprocessableEntity().json(answer));
+        }
+        AddError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+        AddError::Disk(_) | AddError::Ended(_) | AddError::Unsigned(_) | AddError::Killed | _ => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    error(status, why)
 }
 
-/// A submission whose text is no longer needed.
-#[derive(Debug)]
-struct DecodedSubmission {
-    envelope: Envelope,
-    body: Vec<u8>,
-    next_hops: Vec<NextHop>,
-    retry_intervals: Vec<String>,
-    frozen: bool,
-    key: Option<String>,
-}
-
-fn decode(state: &State, body: &Body) -> Result<DecodedSubmission, SubmitError> {
+/// The mail with its text as it is given, and its options.
+fn decode(state: &State, by: Caller, body: &Body) -> Result<(Mail, SubmitOptions), SubmitRefusal> {
     let request: SubmitRequest<'_> = body.object()?;
     let from = ReversePath::parse(&request.from).map_err(|error| format!("from: {error}"))?;
     let to = recipients(request.to, state.limits.recipients)?;
@@ -138,50 +113,66 @@ fn decode(state: &State, body: &Body) -> Result<DecodedSubmission, SubmitError> 
     };
     let mut envelope = Envelope::of(from, to);
     envelope.parameters.smtputf8 = envelope.needs_smtputf8();
-    Ok(DecodedSubmission {
+    let mail = Mail {
         envelope,
-        body,
+        body: body.into(),
+        flows: vec![FlowId::random()],
+        source: source(by),
+    };
+    let options = SubmitOptions {
         next_hops: request.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
-        retry_intervals: request.retry_intervals,
-        frozen: request.frozen,
+        retry_intervals: crate::operation::intervals(&request.retry_intervals)?,
+        initial: match request.frozen {
+            true => InitialStatus::Frozen,
+            false => InitialStatus::SendNow,
+        },
         key,
-    })
+    };
+    Ok((mail, options))
+}
+
+/// The mail with lines ended by CRLF.
+fn with_crlf((mail, options): (Mail, SubmitOptions)) -> Result<(Mail, SubmitOptions), SubmitRefusal> {
+    let body = crlf(mail.body).map_err(|at| format!("the body has a NUL at byte {at}"))?;
+    Ok((Mail { body, ..mail }, options))
 }
 
 /// The text of a message.
-fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Result<Vec<u8>, SubmitError> {
-    let too_large = |size: usize| size > most;
+fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Result<Vec<u8>, SubmitRefusal> {
+    let checked = |size: usize| match size > most {
+        true => Err(SubmitRefusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a message has at most {most} bytes"),
+        )),
+        false => Ok(()),
+    };
     match (plain, encoded) {
-        (Some(text), None) if too_large(text.len()) => Err(SubmitError::TooLarge(most)),
-        (Some(text), None) => Ok(text.into_bytes()),
-        // Up to two of the last four bytes are padding.
-        (None, Some(text)) if too_large((text.len() / 4 * 3).saturating_sub(2)) => {
-            Err(SubmitError::TooLarge(most))
-        }
+        (Some(text), None) => checked(text.len()).map(|()| text.into_bytes()),
         (None, Some(text)) => {
+            // Up to two of the last four bytes are padding.
+            checked((text.len() / 4 * 3).saturating_sub(2))?;
             let decoded = STANDARD.decode(text.as_bytes());
             let decoded = decoded.map_err(|error| format!("body_base64: {error}"))?;
-            match too_large(decoded.len()) {
-                true => Err(SubmitError::TooLarge(most)),
-                false => Ok(decoded),
-            }
+            checked(decoded.len()).map(|()| decoded)
         }
         (Some(_), Some(_)) | (None, None) => Err("give either body or body_base64".to_owned().into()),
     }
 }
 
-/// The recipients. Those beyond `limit` are counted and not kept, and refused.
-fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, SubmitError> {
-    let mut reader = serde_json::Deserializer::from_str(text.get());
-    let (texts, count) = UpTo(limit)
-        .deserialize(&mut reader)
-        .map_err(|error| format!("to: {error}"))?;
+/// The recipients. They are counted first: if there are more than `limit`, none is kept.
+fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, SubmitRefusal> {
+    let wrong = |error: serde_json::Error| format!("to: {error}");
+    let count = serde_json::from_str::<Vec<IgnoredAny>>(text.get())
+        .map_err(wrong)?
+        .len();
     if count > limit {
-        return Err(SubmitError::Spool(AddError::TooManyRecipients { count, limit }));
+        let why = AddError::TooManyRecipients { count, limit };
+        return Err(format!("to: {why}").into());
     }
-    if texts.is_empty() {
+    if count == 0 {
         return Err("to: at least one recipient is needed".to_owned().into());
     }
+    let texts: Vec<String> = serde_json::from_str(text.get()).map_err(wrong)?;
     let recipient = |text: &String| {
         text.parse::<Address>()
             .map_err(|error| format!("to: {text}: {error}").into())
@@ -189,77 +180,11 @@ fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, SubmitError
     texts.iter().map(recipient).collect()
 }
 
-/// Reads so many texts of a list, and counts all of them.
-struct UpTo(usize);
-
-impl<'de> DeserializeSeed<'de> for UpTo {
-    type Value = (Vec<String>, usize);
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
-        reader.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for UpTo {
-    type Value = (Vec<String>, usize);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of addresses")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut kept = Vec::new();
-        while kept.len() < self.0 {
-            match list.next_element::<String>()? {
-                Some(text) => kept.push(text),
-                None => {
-                    let count = kept.len();
-                    return Ok((kept, count));
-                }
-            }
-        }
-        let mut count = kept.len();
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok((kept, count))
-    }
-}
-
-impl DecodedSubmission {
-    /// The submission, the routing of its sections, and its log record.
-    fn submission(
-        self,
-        state: &State,
-        by: &Caller,
-    ) -> Result<(Submission, Routing, Option<Accepted>), SubmitError> {
-        let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
-        let intervals = crate::operation::intervals(&self.retry_intervals)?;
-        let flows = vec![FlowId::random()];
-        let accepted =
-            Record::wanted().then(|| Accepted::new("http", by.source(), &self.envelope, body.len(), &flows));
-        let (mut sections, routing) = state.relay.sections(self.envelope, &self.next_hops);
-        for section in &mut sections {
-            section.retry.intervals.splice(0..0, intervals.iter().copied());
-        }
-        let submission = Submission {
-            initial: match self.frozen {
-                true => InitialStatus::Frozen,
-                false => InitialStatus::SendNow,
-            },
-            flows,
-            key: self.key,
-            ..Submission::new(sections, body)
-        };
-        Ok((submission, routing, accepted))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str, limit: usize) -> Result<Vec<Address>, SubmitError> {
+    fn read(json: &str, limit: usize) -> Result<Vec<Address>, SubmitRefusal> {
         let raw: &RawValue = serde_json::from_str(json).unwrap();
         recipients(raw, limit)
     }
@@ -268,20 +193,12 @@ mod tests {
     fn recipients_beyond_the_limit_are_counted_and_not_kept() {
         assert_eq!(read(r#"["a@x.example", "b@x.example"]"#, 2).unwrap().len(), 2);
         let refused = read(r#"["a@x.example", "b@x.example", 3, [], "c"]"#, 2);
-        assert!(
-            matches!(
-                refused,
-                Err(SubmitError::Spool(AddError::TooManyRecipients {
-                    count: 5,
-                    limit: 2
-                }))
-            ),
-            "{refused:?}"
-        );
+        let why = AddError::TooManyRecipients { count: 5, limit: 2 };
+        assert_eq!(refused, Err(format!("to: {why}").into()));
         for wrong in ["[]", "{}", "7", "\"a@x.example\"", "[1]", "null"] {
             let refused = read(wrong, 2);
             assert!(
-                matches!(&refused, Err(SubmitError::Bad(why)) if why.starts_with("to: ")),
+                matches!(&refused, Err(SubmitRefusal(StatusCode::BAD_REQUEST, why)) if why.starts_with("to: ")),
                 "{wrong}: {refused:?}"
             );
         }
@@ -290,22 +207,28 @@ mod tests {
     #[test]
     fn a_message_that_is_too_large_is_not_decoded() {
         let encoded = |text: &str| text_of(None, Some(STANDARD.encode(text)));
-        fn text_of(plain: Option<&str>, encoded: Option<String>) -> Result<Vec<u8>, SubmitError> {
+        fn text_of(plain: Option<&str>, encoded: Option<String>) -> Result<Vec<u8>, SubmitRefusal> {
             text(plain.map(str::to_owned), encoded.map(Cow::Owned), 10)
         }
         for fits in ["0123456789", "012345678", "01234567"] {
             assert_eq!(encoded(fits).unwrap(), fits.as_bytes());
             assert_eq!(text_of(Some(fits), None).unwrap(), fits.as_bytes());
         }
-        assert!(matches!(encoded("01234567890"), Err(SubmitError::TooLarge(10))));
+        assert!(matches!(
+            encoded("01234567890"),
+            Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, _))
+        ));
         assert!(matches!(
             text_of(Some("01234567890"), None),
-            Err(SubmitError::TooLarge(10))
+            Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, _))
         ));
         assert!(matches!(
             text_of(None, Some("?".repeat(100))),
-            Err(SubmitError::TooLarge(10))
+            Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, _))
         ));
-        assert!(matches!(text_of(None, None), Err(SubmitError::Bad(_))));
+        assert!(matches!(
+            text_of(None, None),
+            Err(SubmitRefusal(StatusCode::BAD_REQUEST, _))
+        ));
     }
 }

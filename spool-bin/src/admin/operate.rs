@@ -11,6 +11,7 @@ use super::read::{Body, decoded};
 use super::select::Pages;
 use super::state::State;
 use crate::operation::{Operation, Order, Report, Request, Trouble};
+use crate::selector::Selector;
 use actix_web::Error;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -18,8 +19,9 @@ use spool_actors::{
     Bounce, Expire, Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which,
 };
 use spool_core::store::{Archive, archive_from_disk};
-use spool_core::{Clock, Held, MessageId, MessageSummary, ShownStatus, SpoolError, SystemClock};
+use spool_core::{Clock, Held, MessageId, MessageSummary, Routing, ShownStatus, SpoolError, SystemClock};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Messages handed to the spool at once.
 const BATCH: usize = 1000;
@@ -38,7 +40,7 @@ pub(super) async fn operate(
     // Also when nothing is selected, and in a dry run.
     if order.route == NewRoute::ByConfig
         && operation == Operation::Reroute
-        && !state.relay.has_configuration()
+        && matches!(state.relay.routes.routing(), Routing::ToBuiltInSink(_))
     {
         return Err(refused(SpoolError::NoConfiguration));
     }
@@ -46,9 +48,9 @@ pub(super) async fn operate(
     let report = match order.dry_run {
         true => dry_run(&state, order).await,
         false => {
-            let selector = order.words.clone();
+            let subject = (order.words.clone(), None);
             let report = run(&state, order).await;
-            log(operation.name(), by, selector, report.as_ref());
+            log(operation.name(), by, subject, report.as_ref());
             report
         }
     };
@@ -84,49 +86,21 @@ fn answer(state: &State, mut report: Report, single: bool) -> HandlerResult {
 }
 
 /// Performs an order.
-async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
+async fn run(state: &State, mut order: Order) -> Result<Report, SpoolError> {
     let mut report = Report::default();
     if let Some(outcome) = whole(state, &order).await {
         add(&mut report, &outcome?);
         report.matched = report.done + report.errors.len();
         return Ok(report);
     }
-    let (operation, archive) = (order.operation, order.archive.unwrap_or(Archive::Removed));
-    let (older_than, retry_intervals) = (order.older_than, order.retry_intervals.clone());
-    let (to, reason) = (order.route.clone(), order.reason.clone());
     let ids = match order.selector.only_ids() {
         // The spool reports those that do not exist.
         Some(ids) => ids.iter().copied().collect(),
-        None => selected(state, order).await?,
+        None => selected(state, &mut order).await?,
     };
     report.matched = ids.len();
     for batch in ids.chunks(BATCH) {
-        let ids = batch.to_vec();
-        let outcome = match operation {
-            Operation::Freeze => state.ask(Freeze(ids)).await,
-            Operation::Send => {
-                let (which, retry_intervals) = (Which::SomeMessages(ids), retry_intervals.clone());
-                state
-                    .ask(SendNow {
-                        which,
-                        retry_intervals,
-                    })
-                    .await
-            }
-            Operation::Remove => state.ask(Remove(ids)).await,
-            Operation::Recover => state.ask(Recover { ids, from: archive }).await,
-            Operation::Purge => {
-                let ids = Some(ids);
-                state.ask(Purge { older_than, ids }).await
-            }
-            Operation::Reroute => state.ask(Reroute { ids, to: to.clone() }).await,
-            Operation::Bounce => {
-                let reason = reason.clone();
-                state.ask(Bounce { ids, reason }).await
-            }
-            Operation::Expire => state.ask(Expire(ids)).await,
-        };
-        add(&mut report, &outcome?);
+        add(&mut report, &perform(state, &order, batch.to_vec()).await?);
     }
     Ok(report)
 }
@@ -136,38 +110,67 @@ fn add(report: &mut Report, outcome: &Outcome) {
     report.errors.extend(outcome.errors.iter().map(Trouble::from));
 }
 
-/// Performs an order that the spool can perform as a whole, without a list of ids.
-async fn whole(state: &State, order: &Order) -> Option<Result<Outcome, SpoolError>> {
-    let (everything, frozen) = (order.selector.is_everything(), order.selector.is_frozen_only());
-    if order.operation == Operation::Purge && everything {
-        let (older_than, ids) = (order.older_than, None);
-        return Some(state.ask(Purge { older_than, ids }).await);
+/// Performs an order for these messages.
+async fn perform(state: &State, order: &Order, ids: Vec<MessageId>) -> Result<Outcome, SpoolError> {
+    match order.operation {
+        Operation::Freeze => state.ask(Freeze(ids)).await,
+        Operation::Send => send(state, order, Which::SomeMessages(ids)).await,
+        Operation::Remove => state.ask(Remove(ids)).await,
+        Operation::Recover => {
+            let from = order.archive.unwrap_or(Archive::Removed);
+            state.ask(Recover { ids, from }).await
+        }
+        Operation::Purge => purge(state, order, Some(ids)).await,
+        Operation::Reroute => {
+            let to = order.route.clone();
+            state.ask(Reroute { ids, to }).await
+        }
+        Operation::Bounce => {
+            let reason = order.reason.clone();
+            state.ask(Bounce { ids, reason }).await
+        }
+        Operation::Expire => state.ask(Expire(ids)).await,
     }
-    if order.operation != Operation::Send || !(everything || frozen) {
-        return None;
-    }
-    let which = if everything {
-        Which::AllMessages
-    } else {
-        Which::FrozenOnly
-    };
-    let retry_intervals = order.retry_intervals.clone();
-    Some(
-        state
-            .ask(SendNow {
-                which,
-                retry_intervals,
-            })
-            .await,
-    )
 }
 
-/// The selected ids.
-async fn selected(state: &State, order: Order) -> Result<Vec<MessageId>, SpoolError> {
-    if order.operation == Operation::Purge {
-        return removed(state.spool_dir.clone(), order).await;
+async fn send(state: &State, order: &Order, which: Which) -> Result<Outcome, SpoolError> {
+    let retry_intervals = order.retry_intervals.clone();
+    let send = SendNow {
+        which,
+        retry_intervals,
+    };
+    state.ask(send).await
+}
+
+async fn purge(state: &State, order: &Order, ids: Option<Vec<MessageId>>) -> Result<Outcome, SpoolError> {
+    let older_than = order.older_than;
+    state.ask(Purge { older_than, ids }).await
+}
+
+/// Performs an order that the spool can perform as a whole, without a list of ids.
+async fn whole(state: &State, order: &Order) -> Option<Result<Outcome, SpoolError>> {
+    let everything = order.selector.is_everything();
+    if order.operation == Operation::Purge && everything {
+        return Some(purge(state, order, None).await);
     }
-    let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.archive, false);
+    let which = match everything {
+        true => Which::AllMessages,
+        false => Which::FrozenOnly,
+    };
+    let sends = order.operation == Operation::Send && (everything || order.selector.is_frozen_only());
+    match sends {
+        true => Some(send(state, order, which).await),
+        false => None,
+    }
+}
+
+/// The selected ids. The order loses its selector.
+async fn selected(state: &State, order: &mut Order) -> Result<Vec<MessageId>, SpoolError> {
+    let selector = std::mem::take(&mut order.selector);
+    if order.operation == Operation::Purge {
+        return removed(state.spool_dir.clone(), selector, order.older_than).await;
+    }
+    let mut pages = Pages::new(state.relay.spool.clone(), selector, order.archive, false);
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await? {
         ids.extend(page.iter().map(|message| message.id));
@@ -176,7 +179,11 @@ async fn selected(state: &State, order: Order) -> Result<Vec<MessageId>, SpoolEr
 }
 
 /// The selected removed messages that were removed long enough ago. A listing does not state when they were removed.
-async fn removed(dir: PathBuf, order: Order) -> Result<Vec<MessageId>, SpoolError> {
+async fn removed(
+    dir: PathBuf,
+    selector: Selector,
+    older_than: Duration,
+) -> Result<Vec<MessageId>, SpoolError> {
     let look = move || {
         let (mut ids, now) = (Vec::new(), SystemClock.now());
         let looked = archive_from_disk(&dir, Archive::Removed, &mut |id, archived| {
@@ -185,17 +192,15 @@ async fn removed(dir: PathBuf, order: Order) -> Result<Vec<MessageId>, SpoolErro
                 queue: Archive::Removed.queue(),
                 ..MessageSummary::of(&archived.message, now)
             };
-            if now.since(archived.at) >= order.older_than && order.selector.matches(&summary, now) {
+            if now.since(archived.at) >= older_than && selector.matches(&summary, now) {
                 ids.push(id);
             }
         });
         looked.map(|()| ids)
     };
-    match actix_web::web::block(look).await {
-        Ok(Ok(ids)) => Ok(ids),
-        Ok(Err(why)) => Err(SpoolError::Disk(why.to_string())),
-        Err(why) => Err(SpoolError::Disk(why.to_string())),
-    }
+    let looked = actix_web::web::block(look).await;
+    let looked = looked.map_err(|why| SpoolError::Disk(why.to_string()))?;
+    looked.map_err(|why| SpoolError::Disk(why.to_string()))
 }
 
 fn has_no_sender(message: &MessageSummary) -> bool {
@@ -207,7 +212,7 @@ fn has_no_sender(message: &MessageSummary) -> bool {
 async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
     let (operation, mut report) = (order.operation, Report::default());
     if operation == Operation::Purge {
-        let ids = removed(state.spool_dir.clone(), order).await?;
+        let ids = removed(state.spool_dir.clone(), order.selector, order.older_than).await?;
         report.matched = ids.len();
         report.ids = Some(ids);
         return Ok(report);
@@ -240,21 +245,17 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
 
 /// Why an operation would fail for a message.
 fn obstacle(operation: Operation, message: &MessageSummary) -> Option<SpoolError> {
-    let id = message.id;
-    match operation {
-        Operation::Remove if !message.status.is_frozen() => Some(SpoolError::NotFrozen(id)),
-        Operation::Bounce | Operation::Expire if message.status == ShownStatus::Sending => {
-            Some(SpoolError::BeingSent(id))
-        }
-        Operation::Bounce if has_no_sender(message) => Some(SpoolError::NullReversePath(id)),
-        Operation::Send if message.next_hops.is_empty() => Some(SpoolError::NoRoute(id)),
-        Operation::Freeze
-        | Operation::Send
-        | Operation::Remove
-        | Operation::Recover
-        | Operation::Purge
-        | Operation::Reroute
-        | Operation::Bounce
-        | Operation::Expire => None,
+    let (id, sending) = (message.id, message.status == ShownStatus::Sending);
+    let ends = matches!(operation, Operation::Bounce | Operation::Expire);
+    if operation == Operation::Remove && !message.status.is_frozen() {
+        Some(SpoolError::NotFrozen(id))
+    } else if ends && sending {
+        Some(SpoolError::BeingSent(id))
+    } else if operation == Operation::Bounce && has_no_sender(message) {
+        Some(SpoolError::NullReversePath(id))
+    } else if operation == Operation::Send && message.next_hops.is_empty() {
+        Some(SpoolError::NoRoute(id))
+    } else {
+        None
     }
 }

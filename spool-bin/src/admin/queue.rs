@@ -5,6 +5,7 @@
 use super::answer::{NDJSON, charge_part, json, lines, ndjson};
 use super::error::{HandlerResult, bad_request, busy_response, error, refused, with_response};
 use super::select::Pages;
+use super::slots::Failures;
 use super::state::State;
 use crate::loading::LOADING;
 use crate::selector::Selector;
@@ -17,7 +18,6 @@ use spool_actors::{Destinations, GetStats, ResetDestination, WhenLoaded};
 use spool_core::{NextHop, SpoolError, harmless};
 use spool_smtp::client::PoolSnapshot;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 static LOADING_HEADER: HeaderName = HeaderName::from_static(LOADING);
 
@@ -118,31 +118,16 @@ pub(super) async fn reset(state: Data<State>, destination: Path<String>) -> Hand
 
 /// The open sessions with next hops, and the failures of clients of this API.
 #[derive(Debug, Serialize)]
-struct ConnectionsReport {
+struct ConnectionsReport<'s> {
     #[serde(flatten)]
     sessions: PoolSnapshot,
-    http: HttpFailures,
-}
-
-/// Counted since the start.
-#[derive(Debug, Serialize)]
-struct HttpFailures {
-    invalid: u64,
-    refused: u64,
-    broken: u64,
+    http: &'s Failures,
 }
 
 pub(super) async fn connections(state: Data<State>) -> HandlerResult {
-    let failures = &state.slots.failures;
-    let [invalid, refused, broken] =
-        [&failures.invalid, &failures.refused, &failures.broken].map(|count| count.load(Ordering::Relaxed));
     let report = ConnectionsReport {
         sessions: state.agent.snapshot(),
-        http: HttpFailures {
-            invalid,
-            refused,
-            broken,
-        },
+        http: &state.slots.failures,
     };
     json(&state, StatusCode::OK, &report)
 }

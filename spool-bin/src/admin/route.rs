@@ -13,7 +13,7 @@ pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>
     let (addresses, lookup) = read(&query).map_err(bad_request)?;
     let mut found: Vec<AddressRoute> = addresses
         .iter()
-        .map(|address| state.relay.route_of(address))
+        .map(|address| state.relay.routes.route_of(address))
         .collect();
     if lookup {
         join_all(found.iter_mut().map(|route| route.look_up(&state.agent))).await;

@@ -30,7 +30,6 @@ enum Position {
     Behind(Option<MessageId>),
     /// These ids are left, the next one last.
     Left(Vec<MessageId>),
-    Ended,
 }
 
 impl Pages {
@@ -57,29 +56,23 @@ impl Pages {
     /// The selected messages of the next page, in the order of their ids; `None` at the end. A page may be empty.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<MessageSummary>>, SpoolError> {
         let mut messages = match &mut self.position {
-            Position::Ended => return Ok(None),
             Position::Behind(after) => {
                 let after = *after;
                 let limit = if self.envelopes { WHOLE_PAGE } else { PAGE };
                 let page = self.list(after, limit).await?;
-                self.position = match page.last() {
-                    // A page can be shorter because a message left meanwhile: only an empty page is the end.
-                    Some(last) => Position::Behind(Some(last.id)),
-                    None => Position::Ended,
-                };
+                // A page can be shorter because a message left meanwhile: only an empty page is the end.
+                let Some(last) = page.last() else { return Ok(None) };
+                self.position = Position::Behind(Some(last.id));
                 page
             }
             Position::Left(ids) => {
                 let now = ids.split_off(ids.len().saturating_sub(LOOKUPS));
                 if now.is_empty() {
-                    self.position = Position::Ended;
+                    return Ok(None);
                 }
                 self.look_up(&now).await?
             }
         };
-        if matches!(self.position, Position::Ended) {
-            return Ok(None);
-        }
         let now = SystemClock.now();
         messages.retain(|message| self.selector.matches(message, now));
         Ok(Some(messages))

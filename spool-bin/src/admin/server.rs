@@ -7,7 +7,7 @@
 use super::connection::{HEAD_TIMEOUT, LINGER};
 use super::connections::Connections;
 use super::error::{error, response, with_response};
-use super::guard::{Guard, GuardRefusal, OwnHosts, RequestHead};
+use super::guard::{Guard, GuardRefusal};
 use super::routes::routes;
 use super::state::State;
 use super::stream::Stream;
@@ -51,8 +51,8 @@ pub(crate) fn serve(
     token: Option<Token>,
     name: &str,
 ) -> std::io::Result<Server> {
-    let hosts = OwnHosts::of(listener.local_addr()?, name);
-    let guard = Data::new(Guard { hosts, token });
+    let (address, name) = (listener.local_addr()?, name.to_owned());
+    let guard = Data::new(Guard { address, name, token });
     let state = Data::new(state);
     let connections = Arc::new(Connections::new(MAX_CONNECTIONS, state.memory.clone()));
     let builder = Server::build();
@@ -117,19 +117,16 @@ pub(super) async fn pass(
         }
     };
     // The rest of its body is not read, and nothing more is read from a peer that was refused.
-    if refused || (brings_body && !response.status().is_success()) {
-        let head = response.response_mut().head_mut();
-        head.set_connection_type(ConnectionType::Close);
+    let is_last = refused || (brings_body && !response.status().is_success());
+    if is_last {
         active.is_last();
     }
-    if is_old {
-        // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
-        let head = response.response_mut().head_mut();
-        head.no_chunking(true);
-        if matches!(response.response().body().size(), BodySize::Stream) {
-            let head = response.response_mut().head_mut();
-            head.set_connection_type(ConnectionType::Close);
-        }
+    // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
+    let unknown = matches!(response.response().body().size(), BodySize::Stream);
+    let head = response.response_mut().head_mut();
+    head.no_chunking(is_old);
+    if is_last || (is_old && unknown) {
+        head.set_connection_type(ConnectionType::Close);
     }
     Ok(response.map_body(|_, body| BoxBody::new(TrackedBody::new(body, is_head, active, slot))))
 }
@@ -148,17 +145,11 @@ fn admit(request: &ServiceRequest) -> Result<Option<OwnedSemaphorePermit>, (Erro
         let text = "this server does not know its name";
         return Err((error(StatusCode::FORBIDDEN, text), true));
     };
-    let head = RequestHead {
-        method: request.method(),
-        version: request.version(),
-        path: request.path(),
-        headers: request.headers(),
-    };
-    if let Some(refusal) = guard.refusal(head) {
+    if let Some(refusal) = guard.refusal(request.head()) {
         state.slots.failures.refused.fetch_add(1, Ordering::Relaxed);
         return Err((refuse(refusal), true));
     }
-    let slot = state.slots.take(head.method, head.path);
+    let slot = state.slots.take(request.method(), request.path());
     slot.map_err(|refusal| (refusal, false))
 }
 

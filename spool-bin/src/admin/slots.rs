@@ -5,6 +5,7 @@ use super::guard::{changes_nothing, is_probe};
 use actix_http::error::DispatchError;
 use actix_web::Error;
 use actix_web::http::Method;
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -62,7 +63,7 @@ impl Slots {
 }
 
 /// Requests and connections that failed since the start.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Failures {
     /// Not valid HTTP.
     pub(super) invalid: AtomicU64,

@@ -1,7 +1,7 @@
 //! What every handler of the API can reach.
 
 use super::slots::Slots;
-use crate::config::SubmissionLimits;
+use crate::config::{Config, SubmissionLimits};
 use crate::relay::Relay;
 use actix::{Handler, Message};
 use spool_actors::SpoolActor;
@@ -24,19 +24,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(
-        relay: Relay,
-        agent: Arc<SmtpAgent>,
-        limits: SubmissionLimits,
-        memory: Budget,
-        spool_dir: PathBuf,
-    ) -> Self {
+    pub(crate) fn new(relay: Relay, agent: Arc<SmtpAgent>, config: &Config) -> Self {
         Self {
             relay,
             agent,
-            limits,
-            memory,
-            spool_dir,
+            limits: config.submission_limits(),
+            memory: config.server.memory.clone(),
+            spool_dir: config.spool.dir.clone(),
             slots: Slots::new(),
         }
     }

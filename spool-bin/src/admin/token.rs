@@ -20,15 +20,15 @@ impl Token {
     /// # Errors
     /// The path, and what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{}: {why}", path.display());
-        let text = files::read_text(path, MAX_FILE).map_err(|error| wrong(&error))?;
-        let line = text.lines().next().unwrap_or_default().trim();
-        if line.len() < LEAST || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong(
-                "its first line must hold at least 16 visible characters; make one with `openssl rand -hex 32`",
-            ));
-        }
-        Ok(Self(line.to_owned()))
+        files::parse_text(path, MAX_FILE, |text| {
+            let line = text.lines().next().unwrap_or_default().trim();
+            match line.len() >= LEAST && line.bytes().all(|byte| byte.is_ascii_graphic()) {
+                true => Ok(Self(line.to_owned())),
+                false => Err(
+                    "its first line must hold at least 16 visible characters; make one with `openssl rand -hex 32`",
+                ),
+            }
+        })
     }
 
     /// The header: `Bearer ...`.

@@ -1,7 +1,7 @@
 //! `spool check`: validates a configuration, and inspects everything that `spool serve` would open.
 
 use super::console;
-use super::serve::{lines, with_name};
+use super::serve::lines;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspect::{ConfigFinding, inspect};
@@ -24,7 +24,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = with_name(Config::load(&self.config)?);
+        let config = Config::load(&self.config)?;
         let (errors, warnings): (Vec<_>, Vec<_>) =
             inspect(&config).into_iter().partition(ConfigFinding::is_error);
         let file = Some(self.config.as_path());

@@ -30,7 +30,6 @@ mod which;
 
 use crate::failure::Failure;
 use crate::sockets::Sockets;
-pub(crate) use serve::with_name;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;

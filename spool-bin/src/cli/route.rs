@@ -2,7 +2,6 @@
 
 use super::columns::Columns;
 use super::console;
-use super::serve::with_name;
 use super::which::Admin;
 use crate::address_route::{AddressRoute, MAX_ADDRESSES, MAX_LOOKUPS};
 use crate::config::Config;
@@ -69,7 +68,6 @@ impl RouteArgs {
     }
 
     fn by_config(&self, config: Config, addresses: &[Address]) -> Result<Vec<AddressRoute>, Failure> {
-        let config = with_name(config);
         let routes = Routes::of(&config);
         let mut found: Vec<AddressRoute> = addresses.iter().map(|address| routes.route_of(address)).collect();
         if self.lookup {

@@ -1,6 +1,6 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Inherited, SmtpAddress, ascii_host_name, option_help, split};
+use crate::config::{Config, Inherited, SmtpAddress, option_help, split};
 use crate::failure::Failure;
 use crate::inspect::{ConfigFinding, inspect};
 use crate::logging::{self, LogFormat, Redaction};
@@ -53,7 +53,7 @@ impl Serve {
         self.listen_on(&sockets)?;
         let (config, built_in_sink) = self.config()?;
         let redaction = Redaction::default();
-        redaction.set(logging::redactor(&config.log).map_err(Failure::Usage)?);
+        redaction.send_replace(logging::redactor(&config.log).map_err(Failure::Usage)?);
         let _flush = logging::init(self.log_format, redaction.clone())?;
         self.inspected(&config)?;
         let reread = move || {
@@ -130,7 +130,6 @@ impl Serve {
             smtps: !self.smtps.is_empty(),
             admin: self.admin_passed,
         };
-        let config = with_name(config);
         // Without a configuration no mail goes to mail exchangers.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
         if config.smtp.is_empty() && config.smtps.is_empty() && config.unix.is_empty() {
@@ -183,20 +182,4 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
         .parse()
         .map_err(|error| Failure::Usage(format!("--admin {text}: {error}")))?;
     Ok(Some(address))
-}
-
-/// `config` with the name of the machine, if it has none.
-pub(crate) fn with_name(mut config: Config) -> Config {
-    if config.hostname.is_empty() {
-        config.hostname = machine_name();
-    }
-    config
-}
-
-/// The machine's name, if it is a domain name.
-fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
-    let name = name.unwrap_or_default();
-    ascii_host_name(name.trim()).unwrap_or_else(|| "localhost".to_owned())
 }

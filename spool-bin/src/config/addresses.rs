@@ -7,16 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 /// is another port each time.
 pub(crate) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
     let same = match (one.ip().to_canonical(), other.ip().to_canonical()) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => {
-            one == other || one.is_unspecified() || other.is_unspecified()
-        }
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            one == other || one.is_unspecified() || other.is_unspecified()
-        }
         // Alone the IPv6 wildcard accepts IPv4 as well.
-        (IpAddr::V6(v6), IpAddr::V4(v4)) | (IpAddr::V4(v4), IpAddr::V6(v6)) => {
+        (v6 @ IpAddr::V6(_), v4 @ IpAddr::V4(_)) | (v4 @ IpAddr::V4(_), v6 @ IpAddr::V6(_)) => {
             v6.is_unspecified() && !v4.is_unspecified()
         }
+        (one, other) => one == other || one.is_unspecified() || other.is_unspecified(),
     };
     same && one.port() == other.port() && one.port() != 0
 }

@@ -6,7 +6,7 @@ use super::settings::{Client, Login, Secret};
 use spool_core::TlsPolicy;
 use spool_smtp::client::{RouteConfig, SmtpConfig};
 
-pub(super) fn client(section: TableReader<'_, '_>, route: RouteConfig) -> Client {
+pub(super) fn client(section: &TableReader<'_>, route: RouteConfig) -> Client {
     let mut smtp = SmtpConfig::default();
     smtp.route = route;
     smtp.route.mta_sts = section.get("mta_sts", flag);
@@ -27,14 +27,15 @@ pub(super) fn client(section: TableReader<'_, '_>, route: RouteConfig) -> Client
     smtp.data_timeout = section.get("data_timeout", positive_span);
     smtp.final_reply_timeout = section.get("final_reply_timeout", positive_span);
     smtp.attempt_timeout = section.get("attempt_timeout", positive_span);
-    let client = Client {
+    Client {
         smtp,
         tls_roots: section.get("tls_roots", or_empty(path)),
         dnssec_anchors: section.get("dnssec_anchors", or_empty(path)),
-        logins: logins(&section),
-    };
-    section.end();
-    client
+        logins: section
+            .sections("login")
+            .filter_map(|login| self::login(&login))
+            .collect(),
+    }
 }
 
 /// Over which sessions credentials are sent.
@@ -45,30 +46,26 @@ const SECURITY: [(&str, TlsPolicy); 3] = [
 ];
 
 /// `[[client.login]]`.
-fn logins(client: &TableReader<'_, '_>) -> Vec<Login> {
-    let login = |(section, place): (TableReader<'_, '_>, std::ops::Range<usize>)| {
-        let next_hop = section.optional("next_hop", parsed);
-        let user = section.optional("user", text);
-        let password = section.optional("password_file", or_empty(path)).flatten();
-        let token = section.optional("token_file", or_empty(path)).flatten();
-        let security = section.get("security", choice(&SECURITY));
-        section.require(&place);
-        let secret = match (password, token) {
-            (Some(file), None) => Some(Secret::Password(file)),
-            (None, Some(file)) => Some(Secret::Token(file)),
-            (None, None) | (Some(_), Some(_)) => {
-                let why = "give a password_file or a token_file, and only one of them";
-                section.problem("password_file", place, why);
-                None
-            }
-        };
-        section.end();
-        Some(Login {
-            next_hop: next_hop?,
-            user: user?,
-            secret: secret?,
-            security,
-        })
+fn login(section: &TableReader<'_>) -> Option<Login> {
+    let next_hop = section.optional("next_hop", parsed);
+    let user = section.optional("user", text);
+    let password = section.optional("password_file", or_empty(path)).flatten();
+    let token = section.optional("token_file", or_empty(path)).flatten();
+    let security = section.get("security", choice(&SECURITY));
+    section.require();
+    let secret = match (password, token) {
+        (Some(file), None) => Some(Secret::Password(file)),
+        (None, Some(file)) => Some(Secret::Token(file)),
+        (None, None) | (Some(_), Some(_)) => {
+            let why = "give a password_file or a token_file, and only one of them";
+            section.problem_of_table("password_file", why);
+            None
+        }
     };
-    client.sections("login").into_iter().filter_map(login).collect()
+    Some(Login {
+        next_hop: next_hop?,
+        user: user?,
+        secret: secret?,
+        security,
+    })
 }

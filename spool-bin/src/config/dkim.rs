@@ -3,8 +3,7 @@
 use super::read::{choice, flag, or_empty, parsed, path, positive_span, text};
 use super::reader::TableReader;
 use spool_core::{Timestamp, a_labels, valid_domain};
-use spool_smtp::dkim::{FieldName, OnSigningFailure};
-use std::ops::Range;
+use spool_smtp::dkim::{DomainKey, OnSigningFailure, Rules};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -12,99 +11,58 @@ use toml::de::DeValue;
 /// How much longer than the last attempt a signature must be valid: recipients check it later as well.
 const AFTER_EXPIRY: Duration = Duration::from_secs(2 * 86_400);
 
+/// `[[dkim.key]]`; the key itself stays in its file.
+pub(crate) type DkimKey = DomainKey<PathBuf>;
+
 /// `[dkim]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dkim {
-    pub(crate) keys: Vec<DkimKey>,
-    pub(crate) headers: Vec<FieldName>,
-    pub(crate) oversign: Vec<FieldName>,
-    /// `None`: signatures do not say.
-    pub(crate) expiration: Option<Duration>,
-    pub(crate) on_failure: OnSigningFailure,
-}
-
-/// `[[dkim.key]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DkimKey {
-    /// In A-labels and lower case.
-    pub(crate) domain: String,
-    /// In A-labels and lower case.
-    pub(crate) selector: String,
-    pub(crate) file: PathBuf,
-    pub(crate) subdomains: bool,
-    pub(crate) from: Option<Timestamp>,
-    pub(crate) until: Option<Timestamp>,
-}
-
-impl DkimKey {
-    /// Whether it signs for authors in `domain`.
-    pub(crate) fn covers(&self, domain: &str) -> bool {
-        let domain = domain.to_ascii_lowercase();
-        let parent = domain.strip_suffix(self.domain.as_str());
-        parent.is_some_and(|rest| rest.is_empty() || (self.subdomains && rest.ends_with('.')))
-    }
-}
-
-pub(super) fn dkim(section: TableReader<'_, '_>, expire_after: Duration) -> Dkim {
+pub(super) fn dkim(section: &TableReader<'_>, expire_after: Option<Duration>) -> Rules<PathBuf> {
     let words = [
         ("defer", OnSigningFailure::Defer),
         ("unsigned", OnSigningFailure::Unsigned),
     ];
-    let dkim = Dkim {
-        keys: keys(&section),
-        headers: section.list("headers", parsed),
-        oversign: section.list("oversign", parsed),
-        expiration: section.get("expiration", or_empty(positive_span)),
-        on_failure: section.get("on_failure", choice(&words)),
-    };
-    let too_short = dkim
-        .expiration
-        .is_some_and(|span| span < expire_after + AFTER_EXPIRY);
-    if let Some(place) = section.place("expiration").filter(|_| too_short) {
+    let expiration = section.get("expiration", or_empty(positive_span));
+    let least = expire_after.unwrap_or_default() + AFTER_EXPIRY;
+    if expiration.is_some_and(|span| span < least) {
         let why = "must be at least two days more than retry.expire_after: mail that waits would lose its signature";
-        section.problem("expiration", place, why);
+        section.problem("expiration", why);
     }
-    section.end();
-    dkim
+    Rules {
+        keys: keys(section),
+        headers: section.list("headers", parsed),
+        oversigned: section.list("oversign", parsed),
+        expiration,
+        on_failure: section.get("on_failure", choice(&words)),
+    }
 }
 
-fn keys(dkim: &TableReader<'_, '_>) -> Vec<DkimKey> {
+fn keys(dkim: &TableReader<'_>) -> Vec<DkimKey> {
     let mut keys: Vec<DkimKey> = Vec::new();
-    for (section, place) in dkim.sections("key") {
-        let Some(key) = key(&section, &place) else {
-            section.end();
-            continue;
-        };
+    for section in dkim.sections("key") {
+        let Some(key) = key(&section) else { continue };
         let same = |other: &DkimKey| (&other.domain, &other.selector) == (&key.domain, &key.selector);
-        if let Some(place) = section.place("selector").filter(|_| keys.iter().any(same)) {
-            section.problem(
-                "selector",
-                place,
-                "this domain has a key of this selector already",
-            );
+        if keys.iter().any(same) {
+            section.problem("selector", "this domain has a key of this selector already");
         }
-        section.end();
         keys.push(key);
     }
     keys
 }
 
-fn key(section: &TableReader<'_, '_>, place: &Range<usize>) -> Option<DkimKey> {
+fn key(section: &TableReader<'_>) -> Option<DkimKey> {
     let domain = section.optional("domain", |value| name(value, "domain"));
     let selector = section.optional("selector", |value| name(value, "selector"));
     let file = section.optional("file", path);
     let subdomains = section.get("subdomains", flag);
     let from = section.optional("from", time);
     let until = section.optional("until", time);
-    section.require(place);
-    let empty = from.zip(until).is_some_and(|(from, until)| until <= from);
-    if let Some(place) = section.place("until").filter(|_| empty) {
-        section.problem("until", place, "must be later than from");
+    section.require();
+    if from.zip(until).is_some_and(|(from, until)| until <= from) {
+        section.problem("until", "must be later than from");
     }
     Some(DkimKey {
         domain: domain?,
         selector: selector?,
-        file: file?,
+        key: file?,
         subdomains,
         from,
         until,
@@ -127,14 +85,9 @@ fn time(value: &DeValue<'_>) -> Result<Timestamp, String> {
         Some(time) => time.to_string(),
         None => text(value)?,
     };
-    let whole = if text.contains('T') {
-        text.clone()
-    } else {
-        format!("{text}T00:00:00Z")
-    };
-    whole
-        .parse()
-        .map_err(|_| format!("{text:?} is not a time; write 2026-12-01 or 2026-12-01T06:00:00Z"))
+    let midnight = if text.contains('T') { "" } else { "T00:00:00Z" };
+    let time = format!("{text}{midnight}").parse();
+    time.map_err(|_| format!("{text:?} is not a time; write 2026-12-01 or 2026-12-01T06:00:00Z"))
 }
 
 #[cfg(test)]

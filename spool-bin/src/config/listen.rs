@@ -70,41 +70,23 @@ pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<PathBuf, String> {
     }
 }
 
-/// `listen.smtp`.
-pub(super) fn smtp(listen: &TableReader<'_, '_>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
-    split(listen.list("smtp", parsed))
-}
-
 /// `listen.tls`: both files, or none.
-pub(super) fn tls(listen: &TableReader<'_, '_>) -> Option<CertificateFiles> {
+pub(super) fn tls(listen: &TableReader<'_>) -> Option<CertificateFiles> {
     let section = listen.section("tls");
-    let [certificate, key] = ["certificate", "key"].map(|key| section.get(key, or_empty(path)));
-    let pair = match (certificate, key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
-        (certificate, _) => {
-            let (given, missing) = match certificate {
-                Some(_) => ("certificate", "key"),
-                None => ("key", "certificate"),
-            };
-            if let Some(place) = section.place(given) {
-                section.problem(given, place, &format!("needs a {missing} beside it"));
-            }
-            None
-        }
-    };
-    section.end();
-    pair
+    match ["certificate", "key"].map(|key| section.get(key, or_empty(path))) {
+        [None, None] => return None,
+        [Some(certificate), Some(key)] => return Some(CertificateFiles { certificate, key }),
+        [Some(_), None] => section.problem("certificate", "needs a key beside it"),
+        [None, Some(_)] => section.problem("key", "needs a certificate beside it"),
+    }
+    None
 }
 
 /// `listen.smtps`, which needs a certificate.
-pub(super) fn smtps(listen: &TableReader<'_, '_>, tls: Option<&CertificateFiles>) -> Vec<SocketAddr> {
+pub(super) fn smtps(listen: &TableReader<'_>, tls: Option<&CertificateFiles>) -> Vec<SocketAddr> {
     let smtps = listen.list("smtps", parsed);
-    if let Some(place) = listen
-        .place("smtps")
-        .filter(|_| tls.is_none() && !smtps.is_empty())
-    {
-        listen.problem("smtps", place, "needs listen.tls.certificate and listen.tls.key");
+    if tls.is_none() && !smtps.is_empty() {
+        listen.problem("smtps", "needs listen.tls.certificate and listen.tls.key");
     }
     smtps
 }

@@ -7,7 +7,6 @@ mod addresses;
 mod client;
 mod dkim;
 mod effective;
-mod error;
 mod keys;
 mod listen;
 mod read;
@@ -19,15 +18,14 @@ mod values;
 
 pub(crate) use addresses::{clash, v6_only};
 pub(crate) use dkim::DkimKey;
-pub(crate) use effective::{Effective, KeyChange, Origin};
-pub(crate) use error::ConfigError;
+pub(crate) use effective::{Effective, KeyChange};
 pub(crate) use keys::{TakesEffect, is_key, option_help};
 pub(crate) use listen::{SmtpAddress, proxy_problem, split};
-pub(crate) use reader::Places;
+pub(crate) use reader::{Origin, Places};
 pub(crate) use settings::{
     CertificateFiles, Client, Config, Inherited, Log, Login, Secret, SubmissionLimits,
 };
-pub(crate) use values::{ascii_host_name, parse_span};
+pub(crate) use values::parse_span;
 
 #[cfg(test)]
 mod docs_tests;

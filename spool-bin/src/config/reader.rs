@@ -1,7 +1,8 @@
 //! Reads typed values of a table, and collects every problem with its line.
 
-use super::error::Problem;
 use super::keys;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,20 +10,28 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The text, and the problems found so far.
+/// An error, and its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+/// The text, the keys that were asked for, and the problems found so far.
 #[derive(Debug)]
 pub(super) struct SourceText<'s> {
     text: &'s str,
+    /// The paths of all keys that were asked for, set or not, without the numbers of tables.
+    pub(super) asked: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
-    places: RefCell<Places>,
 }
 
 impl<'s> SourceText<'s> {
     pub(super) fn new(text: &'s str) -> Self {
         Self {
             text,
-            problems: RefCell::new(Vec::new()),
-            places: RefCell::default(),
+            asked: RefCell::default(),
+            problems: RefCell::default(),
         }
     }
 
@@ -37,48 +46,87 @@ impl<'s> SourceText<'s> {
         self.problems.borrow_mut().push(Problem { line, text });
     }
 
-    /// The problems in the order of their lines, and the places of the keys.
-    pub(super) fn into_findings(self) -> (Vec<Problem>, Places) {
+    /// Once everything is read: the problems in the order of their lines, also that of every key in `document` that was not
+    /// asked for; and what the others set.
+    pub(super) fn into_findings(self, document: &DeTable<'_>) -> (Vec<Problem>, Places) {
+        let mut places = Places::default();
+        self.keys("", "", document, &mut places);
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
-        (problems, self.places.into_inner())
+        (problems, places)
+    }
+
+    /// The keys of one table. `name` is its path without the numbers of `[[tables]]`, `place` is its path with them.
+    fn keys(&self, name: &str, place: &str, table: &DeTable<'_>, places: &mut Places) {
+        for (key, value) in table {
+            let (name, place) = (join(name, key.get_ref()), join(place, key.get_ref()));
+            // A quoted key may have dots in it.
+            if key.get_ref().contains('.') || !self.asked.borrow().contains(&name) {
+                self.problem(key.span(), format!("{name}: unknown key"));
+                continue;
+            }
+            if let Some(table) = value.get_ref().as_table() {
+                self.keys(&name, &place, table, places);
+            }
+            for (number, item) in value.get_ref().as_array().into_iter().flatten().enumerate() {
+                if let Some(table) = item.get_ref().as_table() {
+                    let place = format!("{place}[{number}]");
+                    self.keys(&name, &place, table, places);
+                    places.insert(place, item, self.line(&item.span()));
+                }
+            }
+            places.insert(place, value, self.line(&value.span()));
+        }
     }
 }
 
-/// The values that a file and the command line set, by the paths of keys: `client.tls_roots`, `route.rule[2].domain`.
-#[derive(Clone, Default)]
-pub(crate) struct Places {
-    lines: BTreeMap<String, usize>,
-    /// As the file has them.
-    pub(super) values: BTreeMap<String, toml::Value>,
-    /// As the command line has them.
-    pub(super) overruled: BTreeMap<String, toml::Value>,
-    /// Every key that was read, set or not, without the numbers of tables.
-    #[cfg(test)]
-    pub(super) asked: BTreeSet<String>,
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    /// The name of the machine.
+    Machine,
+    /// With the line.
+    File(usize),
+    CommandLine,
 }
+
+/// What the file and the command line set, by the paths of keys and of `[[tables]]`: `client.tls_roots`, `route.rule[2]`,
+/// `route.rule[2].domain`.
+#[derive(Clone, Default)]
+pub(crate) struct Places(BTreeMap<String, (toml::Value, Origin)>);
 
 impl Places {
-    /// The line of a key; `None` when the file does not set it.
-    pub(crate) fn line(&self, path: &str) -> Option<usize> {
-        self.lines.get(path).copied()
+    fn insert(&mut self, path: String, value: &Spanned<DeValue<'_>>, line: usize) {
+        // What cannot be represented is a problem of its key.
+        if let Ok(value) = toml::Value::deserialize(value.clone().into_deserializer()) {
+            self.0.insert(path, (value, Origin::File(line)));
+        }
     }
 
-    /// How many `[[table]]` the file has. Each sets a key.
-    pub(super) fn count(&self, table: &str) -> usize {
-        let is_set = |number: &usize| {
-            let prefix = format!("{table}[{number}].");
-            let first = self.values.range(prefix.clone()..).next();
-            first.is_some_and(|(path, _)| path.starts_with(&prefix))
-        };
-        (0..).take_while(is_set).count()
+    /// The value of a key, and where it is set.
+    pub(super) fn get(&self, path: &str) -> Option<&(toml::Value, Origin)> {
+        self.0.get(path)
+    }
+
+    /// The paths of all `[[table]]`: `route.rule[0]`.
+    pub(super) fn tables(&self, name: &str) -> impl Iterator<Item = String> {
+        let paths = (0..).map(move |number| format!("{name}[{number}]"));
+        paths.take_while(|path| self.0.contains_key(path))
+    }
+
+    /// The line of a key or a `[[table]]`; `None` when the file does not set it.
+    pub(crate) fn line(&self, path: &str) -> Option<usize> {
+        match self.get(path)?.1 {
+            Origin::File(line) => Some(line),
+            Origin::Default | Origin::Machine | Origin::CommandLine => None,
+        }
     }
 
     /// Notes that the command line sets a key.
     pub(crate) fn overrule(&mut self, path: &str, value: impl Into<toml::Value>) {
-        self.lines.remove(path);
-        self.values.remove(path);
-        self.overruled.insert(path.to_owned(), value.into());
+        self.0
+            .insert(path.to_owned(), (value.into(), Origin::CommandLine));
     }
 }
 
@@ -89,7 +137,8 @@ impl fmt::Debug for Places {
     }
 }
 
-fn join(name: &str, key: &str) -> String {
+/// The path of `key` in the table `name`.
+pub(super) fn join(name: &str, key: &str) -> String {
     if name.is_empty() {
         key.to_owned()
     } else {
@@ -97,29 +146,40 @@ fn join(name: &str, key: &str) -> String {
     }
 }
 
-/// One table, its name, and its keys that were read.
-pub(super) struct TableReader<'s, 't> {
-    source: &'s SourceText<'s>,
+/// One table.
+pub(super) struct TableReader<'t> {
+    source: &'t SourceText<'t>,
     table: Option<&'t DeTable<'t>>,
     name: String,
-    /// The same with the number of each `[[table]]`: `route.rule[2]`.
-    place: String,
-    known: RefCell<BTreeSet<&'static str>>,
+    /// Where it begins.
+    at: Range<usize>,
 }
 
-impl<'s, 't> TableReader<'s, 't> {
-    pub(super) fn new(
-        source: &'s SourceText<'s>,
-        table: Option<&'t DeTable<'t>>,
-        name: impl Into<String>,
-    ) -> Self {
-        let name = name.into();
+impl<'t> TableReader<'t> {
+    /// The keys before the first table.
+    pub(super) fn root(source: &'t SourceText<'t>, document: &'t DeTable<'t>) -> Self {
         Self {
             source,
+            table: Some(document),
+            name: String::new(),
+            at: 0..0,
+        }
+    }
+
+    /// The table that `value` of `key` is; empty when there is none.
+    fn inner(&self, key: &str, value: Option<&'t Spanned<DeValue<'t>>>) -> Self {
+        let table = value.and_then(|value| {
+            let table = value.get_ref().as_table();
+            if table.is_none() {
+                self.problem_at(key, value.span(), "expected a table");
+            }
+            table
+        });
+        Self {
+            source: self.source,
             table,
-            place: name.clone(),
-            name,
-            known: RefCell::default(),
+            name: self.path(key),
+            at: value.map_or(0..0, Spanned::span),
         }
     }
 
@@ -127,23 +187,28 @@ impl<'s, 't> TableReader<'s, 't> {
         join(&self.name, key)
     }
 
-    fn value(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
-        self.known.borrow_mut().insert(key);
-        #[cfg(test)]
-        self.source.places.borrow_mut().asked.insert(self.path(key));
-        let value = self.table?.get(key)?;
-        let line = self.source.line(&value.span());
-        let mut places = self.source.places.borrow_mut();
-        places.lines.insert(join(&self.place, key), line);
-        Some(value)
+    fn value(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.source.asked.borrow_mut().insert(self.path(key));
+        self.table?.get(key)
     }
 
-    pub(super) fn problem(&self, key: &str, at: Range<usize>, text: &str) {
+    fn problem_at(&self, key: &str, at: Range<usize>, text: &str) {
         self.source.problem(at, format!("{}: {text}", self.path(key)));
     }
 
+    /// Notes a problem of `key`, where the table sets it; otherwise where the table begins.
+    pub(super) fn problem(&self, key: &str, text: &str) {
+        let at = self.value(key).map_or_else(|| self.at.clone(), Spanned::span);
+        self.problem_at(key, at, text);
+    }
+
+    /// Notes a problem of a key, where the table begins.
+    pub(super) fn problem_of_table(&self, key: &str, text: &str) {
+        self.problem_at(key, self.at.clone(), text);
+    }
+
     /// The value of `key`, or its default; a wrong value is noted as a problem.
-    pub(super) fn get<T>(&self, key: &'static str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> T {
+    pub(super) fn get<T>(&self, key: &str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> T {
         self.optional(key, &read).unwrap_or_else(|| {
             let path = self.path(key);
             let default = keys::default(&path).ok_or_else(|| "there is none".to_owned());
@@ -155,142 +220,59 @@ impl<'s, 't> TableReader<'s, 't> {
     /// The value of `key`; `None` when it is not set, or wrong, which is noted.
     pub(super) fn optional<T>(
         &self,
-        key: &'static str,
+        key: &str,
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.value(key)?;
+        self.read(key, self.value(key)?, read)
+    }
+
+    fn read<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<T> {
         let read = read(value.get_ref());
-        read.map_err(|why| self.problem(key, value.span(), &why)).ok()
+        read.map_err(|why| self.problem_at(key, value.span(), &why)).ok()
+    }
+
+    /// The items of the list `key`; `None` when it is not set.
+    fn items(&self, key: &str, expected: &str) -> Option<&'t [Spanned<DeValue<'t>>]> {
+        let items = self.value(key)?.get_ref().as_array();
+        if items.is_none() {
+            self.problem(key, expected);
+        }
+        Some(items.map_or(&[], |items| items))
     }
 
     /// The items of a list without those that are wrong, which are noted; or those of the default.
-    pub(super) fn list<T>(
-        &self,
-        key: &'static str,
-        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
-    ) -> Vec<T> {
-        let item = |item: &Spanned<DeValue<'_>>| {
-            let read = read(item.get_ref());
-            read.map_err(|why| self.problem(key, item.span(), &why)).ok()
-        };
-        let Some(value) = self.value(key) else {
-            let default = keys::default(&self.path(key));
-            let items = default.as_ref().and_then(|default| default.get_ref().as_array());
-            return items.into_iter().flatten().filter_map(item).collect();
-        };
-        let Some(items) = value.get_ref().as_array() else {
-            self.problem(key, value.span(), "expected a list");
-            return Vec::new();
-        };
-        items.iter().filter_map(item).collect()
+    pub(super) fn list<T>(&self, key: &str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> Vec<T> {
+        let item = |item| self.read(key, item, &read);
+        if let Some(items) = self.items(key, "expected a list") {
+            return items.iter().filter_map(item).collect();
+        }
+        let default = keys::default(&self.path(key));
+        let items = default.as_ref().and_then(|default| default.get_ref().as_array());
+        items.into_iter().flatten().filter_map(item).collect()
     }
 
-    /// Notes every required key that is missing as a problem of the table at `at`.
-    pub(super) fn require(&self, at: &Range<usize>) {
+    /// Notes every required key that is missing as a problem.
+    pub(super) fn require(&self) {
         for key in keys::of_table(&self.name).iter().filter(|key| key.is_required()) {
-            if self.place(key.name).is_none() {
-                self.problem(key.name, at.clone(), "is missing");
+            if self.value(key.name).is_none() {
+                self.problem_of_table(key.name, "is missing");
             }
         }
     }
 
     /// The table under `key`; empty when there is none.
-    pub(super) fn section(&self, key: &'static str) -> TableReader<'s, 't> {
-        let table = self.value(key).and_then(|value| {
-            let table = value.get_ref().as_table();
-            if table.is_none() {
-                self.problem(key, value.span(), "expected a table");
-            }
-            table
-        });
-        let mut section = TableReader::new(self.source, table, self.path(key));
-        section.place = join(&self.place, key);
-        section
+    pub(super) fn section(&self, key: &str) -> Self {
+        self.inner(key, self.value(key))
     }
 
-    /// The tables of `[[key]]`, each with the place where it begins.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<(TableReader<'s, 't>, Range<usize>)> {
-        let Some(value) = self.value(key) else {
-            return Vec::new();
-        };
-        let Some(items) = value.get_ref().as_array() else {
-            self.problem(key, value.span(), "expected [[tables]]");
-            return Vec::new();
-        };
-        let section = |(number, item): (usize, &'t Spanned<DeValue<'t>>)| {
-            let table = item.get_ref().as_table();
-            if table.is_none() {
-                self.problem(key, item.span(), "expected a table");
-            }
-            let mut section = TableReader::new(self.source, table, self.path(key));
-            section.place = format!("{}[{number}]", join(&self.place, key));
-            (section, item.span())
-        };
-        items.iter().enumerate().map(section).collect()
-    }
-
-    /// The place of `key`, if it is set.
-    pub(super) fn place(&self, key: &'static str) -> Option<Range<usize>> {
-        self.value(key).map(Spanned::span)
-    }
-
-    /// The line in which a place begins, from 1.
-    pub(super) fn line(&self, at: &Range<usize>) -> usize {
-        self.source.line(at)
-    }
-
-    /// A key whose feature does not exist yet: only the empty text is accepted.
-    pub(super) fn later(&self, key: &'static str) {
-        let Some(value) = self.value(key) else { return };
-        match value.get_ref().as_str() {
-            Some("") => {}
-            Some(_) => self.problem(key, value.span(), "not yet supported"),
-            None => self.problem(
-                key,
-                value.span(),
-                &format!("a {} does not fit here", value.get_ref().type_str()),
-            ),
-        }
-    }
-
-    /// Notes every key that was not read as a problem.
-    pub(super) fn end(self) {
-        let known = self.known.borrow();
-        for (key, _) in self.table.into_iter().flatten() {
-            if !known.contains(key.get_ref().as_ref()) {
-                self.problem(key.get_ref().as_ref(), key.span(), "unknown key");
-            }
-        }
-    }
-}
-
-/// The values of a text that is valid TOML, by the paths of their keys.
-pub(super) fn flat(text: &str) -> BTreeMap<String, toml::Value> {
-    let mut all = BTreeMap::new();
-    if let Ok(table) = text.parse::<toml::Table>() {
-        flatten("", table, &mut all);
-    }
-    all
-}
-
-fn flatten(prefix: &str, table: toml::Table, all: &mut BTreeMap<String, toml::Value>) {
-    for (key, value) in table {
-        let path = join(prefix, &key);
-        match value {
-            toml::Value::Table(table) => flatten(&path, table, all),
-            toml::Value::Array(items) if !items.is_empty() && items.iter().all(toml::Value::is_table) => {
-                for (number, item) in items.into_iter().enumerate() {
-                    if let toml::Value::Table(table) = item {
-                        flatten(&format!("{path}[{number}]"), table, all);
-                    }
-                }
-            }
-            value @ (toml::Value::String(_)
-            | toml::Value::Integer(_)
-            | toml::Value::Float(_)
-            | toml::Value::Boolean(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_)) => drop(all.insert(path, value)),
-        }
+    /// The tables of `[[key]]`.
+    pub(super) fn sections(&self, key: &str) -> impl Iterator<Item = Self> {
+        let items = self.items(key, "expected [[tables]]").unwrap_or_default();
+        items.iter().map(move |item| self.inner(key, Some(item)))
     }
 }

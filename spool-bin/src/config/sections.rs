@@ -2,18 +2,18 @@
 
 use super::client::client;
 use super::dkim::dkim;
-use super::error::{ConfigError, Problem};
 use super::listen;
 use super::read::{
     choice, domain, flag, number, or_empty, parsed, path, positive_span, rate, share, size, size_from, span,
     text,
 };
-use super::reader::{Places, SourceText, TableReader, flat};
-use super::route::route;
-use super::settings::{Config, Inherited, Log, Retry};
+use super::reader::{Places, Problem, SourceText, TableReader};
+use super::route::{resolving, route};
+use super::settings::{Config, Inherited, Log};
 use super::values::ascii_host_name;
+use crate::failure::Failure;
 use crate::files;
-use spool_core::bounce::OnFailure;
+use spool_core::bounce::{NoticeConfig, OnFailure};
 use spool_core::{Address, Budget, RetryInterval, RetryPolicy, SpoolConfig};
 use spool_smtp::server::{BareNewline, Limits, RelayPolicy, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
@@ -25,20 +25,34 @@ const MAX_FILE: u64 = 4 << 20;
 
 impl Config {
     /// Reads `path`.
-    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_text(path, MAX_FILE).map_err(|why| ConfigError::Unreadable {
-            path: path.to_owned(),
-            why,
-        })?;
-        Self::parse(&text).map_err(|problems| ConfigError::Problems {
-            path: path.to_owned(),
-            problems,
+    ///
+    /// # Errors
+    /// Every problem, one a line.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let at = path.display();
+        let text = files::read_text(path, MAX_FILE)
+            .map_err(|why| Failure::Usage(format!("{at}: cannot read the configuration: {why}")))?;
+        Self::parse(&text).map_err(|problems| {
+            let lines = problems
+                .iter()
+                .map(|problem| format!("{at}:{}: {}", problem.line, problem.text));
+            Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
         })
     }
 
     /// Reads a text; all of its problems, in the order of their lines.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        read(text)
+        let source = SourceText::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            source.problem(error.span().unwrap_or_default(), error.message().to_owned());
+        }
+        let config = root(&TableReader::root(&source, document.get_ref()));
+        let (problems, places) = source.into_findings(document.get_ref());
+        match problems.is_empty() {
+            true => Ok(Self { places, ..config }),
+            false => Err(problems),
+        }
     }
 
     /// The defaults.
@@ -50,49 +64,31 @@ impl Config {
     }
 }
 
-fn read(text: &str) -> Result<Config, Vec<Problem>> {
-    let source = SourceText::new(text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        source.problem(error.span().unwrap_or_default(), error.message().to_owned());
-    }
-    let config = root(TableReader::new(&source, Some(document.get_ref()), ""));
-    let (problems, mut places) = source.into_findings();
-    if problems.is_empty() {
-        places.values = flat(text);
-        Ok(Config { places, ..config })
-    } else {
-        Err(problems)
-    }
-}
-
 /// The keys that are asked for while `text` is read, without the numbers of tables.
 #[cfg(test)]
 pub(super) fn asked(text: &str) -> std::collections::BTreeSet<String> {
     let source = SourceText::new(text);
     let (document, _) = DeTable::parse_recoverable(text);
-    let _ = root(TableReader::new(&source, Some(document.get_ref()), ""));
-    source.into_findings().1.asked
+    let _ = root(&TableReader::root(&source, document.get_ref()));
+    source.asked.take()
 }
 
-fn root(section: TableReader<'_, '_>) -> Config {
-    let listen = section.section("listen");
-    let retry = retry(section.section("retry"));
-    let dkim = dkim(section.section("dkim"), retry.expire_after);
-    let relay = section.section("relay");
-    let admin = section.section("admin");
+fn root(section: &TableReader<'_>) -> Config {
+    let [listen, relay, admin, routes] =
+        ["listen", "relay", "admin", "route"].map(|table| section.section(table));
+    let hostname = section.get("hostname", hostname);
+    let (retry, notices) = retry(&section.section("retry"), &hostname);
     let tls = listen::tls(&listen);
-    let (smtp, unix) = listen::smtp(&listen);
-    let (server, rates) = server(listen.section("limits"), &relay);
-    let (route, resolving) = route(section.section("route"));
-    let client = client(section.section("client"), resolving);
-    let mut spool = spool(&section);
+    let (smtp, unix) = listen::split(listen.list("smtp", parsed));
+    let (server, rates) = server(&listen.section("limits"), &relay);
+    let client = client(&section.section("client"), resolving(&routes));
+    let mut spool = spool(section);
     spool.max_recipients = server.recipients;
     spool.max_jobs_per_destination = client.smtp.connections_per_destination;
     spool.max_sessions = client.smtp.connections;
     let config = Config {
         spool,
-        hostname: section.get("hostname", hostname),
+        hostname,
         shutdown_timeout: section.get("shutdown_timeout", span),
         smtp,
         unix,
@@ -107,19 +103,17 @@ fn root(section: TableReader<'_, '_>) -> Config {
         admin_plaintext: admin.get("allow_plaintext", flag),
         users_file: relay.get("users_file", or_empty(path)),
         fix_submissions: relay.get("fix_submissions", choice(&FIX_SUBMISSIONS)),
-        route,
+        route: route(&routes),
+        dkim: dkim(&section.section("dkim"), retry.expire_after),
         retry,
+        notices,
         client,
-        log: log(section.section("log")),
-        dkim,
+        log: log(&section.section("log")),
         inherited: Inherited::default(),
         places: Places::default(),
     };
-    if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
-        listen.problem("admin", place, problem);
-    }
-    for section in [section, listen, relay, admin] {
-        section.end();
+    if let Some(problem) = config.admin_problem() {
+        listen.problem("admin", problem);
     }
     config
 }
@@ -130,18 +124,25 @@ const FIX_SUBMISSIONS: [(&str, FixSubmissions); 3] = [
     ("networks", FixSubmissions::Networks),
 ];
 
-/// A host name, in A-labels: it goes into greetings, headers and ids.
+/// A host name, in A-labels: it goes into greetings, headers and ids. An empty one is that of the machine.
 fn hostname(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
-    match ascii_host_name(&name) {
-        Some(ascii) => Ok(ascii),
-        None if name.is_empty() => Ok(name),
-        None => Err(format!("{name:?} is not a host name")),
+    match name.is_empty() {
+        true => Ok(machine_name()),
+        false => ascii_host_name(&name).ok_or_else(|| format!("{name:?} is not a host name")),
     }
 }
 
+/// The machine's name, if it is a domain name.
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = name.unwrap_or_default();
+    ascii_host_name(name.trim()).unwrap_or_else(|| "localhost".to_owned())
+}
+
 /// `[listen.limits]`, and who may relay.
-fn server(section: TableReader<'_, '_>, relay: &TableReader<'_, '_>) -> (ServerConfig, Limits) {
+fn server(section: &TableReader<'_>, relay: &TableReader<'_>) -> (ServerConfig, Limits) {
     let words = [
         ("reject", BareNewline::Reject),
         ("normalize", BareNewline::Normalize),
@@ -174,33 +175,32 @@ fn server(section: TableReader<'_, '_>, relay: &TableReader<'_, '_>) -> (ServerC
         messages_per_user: section.get("messages_per_user", or_empty(rate)),
         recipients_per_user: section.get("recipients_per_user", or_empty(rate)),
     };
-    section.end();
     (server, rates)
 }
 
-fn retry(section: TableReader<'_, '_>) -> Retry {
+/// `[retry]`: how often a message is tried, and what happens to those that fail.
+fn retry(section: &TableReader<'_>, hostname: &str) -> (RetryPolicy, NoticeConfig) {
     let words = [("bounce", OnFailure::Bounce), ("freeze", OnFailure::Freeze)];
     let intervals = section.list("intervals", positive_span);
     let jitter = section.get("jitter", share);
-    let expire_after = section.get("expire_after", positive_span);
-    let retry = Retry {
-        policy: RetryPolicy {
-            intervals: intervals
-                .into_iter()
-                .map(|span| RetryInterval::with_jitter(span, jitter))
-                .collect(),
-            repeat_last: section.get("repeat_last", flag),
-            expire_after: Some(expire_after),
-        },
-        expire_after,
-        on_failure: section.get("on_failure", choice(&words)),
-        bounce_from: section.get("bounce_from", or_empty(bounce_from)),
-        bounce_size: section.get("bounce_size", size_from("0B")),
-        bounces_per_hour: section.get("bounces_per_hour", number(0)),
-        delay_warning_after: section.get("delay_warning_after", or_empty(positive_span)),
+    let retry = RetryPolicy {
+        intervals: intervals
+            .into_iter()
+            .map(|span| RetryInterval::with_jitter(span, jitter))
+            .collect(),
+        repeat_last: section.get("repeat_last", flag),
+        expire_after: Some(section.get("expire_after", positive_span)),
     };
-    section.end();
-    retry
+    let mut notices = NoticeConfig::new(hostname);
+    if let Some(from) = section.get("bounce_from", or_empty(bounce_from)) {
+        notices.from = from.to_string();
+    }
+    notices.on_failure = section.get("on_failure", choice(&words));
+    notices.delay_warning_after = section.get("delay_warning_after", or_empty(positive_span));
+    notices.size_limit = section.get("bounce_size", size_from("0B"));
+    notices.per_hour = section.get("bounces_per_hour", number(0));
+    notices.retry = retry.clone();
+    (retry, notices)
 }
 
 /// An address in ASCII, for a header field.
@@ -213,17 +213,15 @@ fn bounce_from(value: &DeValue<'_>) -> Result<Address, String> {
     }
 }
 
-fn log(section: TableReader<'_, '_>) -> Log {
-    let log = Log {
+fn log(section: &TableReader<'_>) -> Log {
+    Log {
         redact: section.get("redact", flag),
         redact_key_file: section.get("redact_key_file", or_empty(path)),
-    };
-    section.end();
-    log
+    }
 }
 
 /// The keys before the first table that concern the spool, `[spool]` and `[idempotency]`.
-fn spool(root: &TableReader<'_, '_>) -> SpoolConfig {
+fn spool(root: &TableReader<'_>) -> SpoolConfig {
     let (section, idempotency) = (root.section("spool"), root.section("idempotency"));
     let mut spool = SpoolConfig::new(root.get("spool_dir", path));
     spool.max_concurrent_jobs = root.get("max_concurrent_jobs", number(0));
@@ -233,10 +231,11 @@ fn spool(root: &TableReader<'_, '_>) -> SpoolConfig {
     spool.store.max_messages = section.get("max_messages", number(0));
     spool.memory_limit = section.get("memory_limit", size);
     spool.scrub_rate = section.get("scrub_rate", size);
-    section.later("purge_removed_after");
+    let _: Option<()> = section.get(
+        "purge_removed_after",
+        or_empty(|_| Err("not yet supported".to_owned())),
+    );
     spool.store.key_window = idempotency.get("window", positive_span);
     spool.store.max_keys = idempotency.get("keys", number(1));
-    section.end();
-    idempotency.end();
     spool
 }

@@ -1,11 +1,11 @@
 //! The values of the configuration.
 
-use super::dkim::Dkim;
 use super::reader::Places;
 use super::route::Route;
-use spool_core::bounce::{NoticeConfig, OnFailure};
-use spool_core::{Address, NextHop, RetryPolicy, SpoolConfig, TlsPolicy};
+use spool_core::bounce::NoticeConfig;
+use spool_core::{NextHop, RetryPolicy, SpoolConfig, TlsPolicy};
 use spool_smtp::client::SmtpConfig;
+use spool_smtp::dkim::Rules;
 use spool_smtp::server::{Limits, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
@@ -18,20 +18,6 @@ pub(crate) struct CertificateFiles {
     /// The chain, the server's own certificate first.
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-}
-
-/// `[retry]`.
-#[derive(Debug, Clone)]
-pub(crate) struct Retry {
-    pub(crate) policy: RetryPolicy,
-    pub(crate) expire_after: Duration,
-    pub(crate) on_failure: OnFailure,
-    /// The address in From of notices; `None`: MAILER-DAEMON of this host.
-    pub(crate) bounce_from: Option<Address>,
-    pub(crate) bounce_size: usize,
-    /// 0: no limit.
-    pub(crate) bounces_per_hour: u32,
-    pub(crate) delay_warning_after: Option<Duration>,
 }
 
 /// `[client]`.
@@ -111,10 +97,13 @@ pub(crate) struct Config {
     /// Whose mail is completed.
     pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
-    pub(crate) retry: Retry,
+    pub(crate) retry: RetryPolicy,
+    /// How notices are made and retried.
+    pub(crate) notices: NoticeConfig,
     pub(crate) client: Client,
     pub(crate) log: Log,
-    pub(crate) dkim: Dkim,
+    /// `[dkim]`, with the files of the keys.
+    pub(crate) dkim: Rules<PathBuf>,
     /// Which of the above are sockets of the service manager.
     pub(crate) inherited: Inherited,
     pub(crate) places: Places,
@@ -143,20 +132,6 @@ impl Config {
             message_size: self.server.message_size,
             recipients: self.server.recipients,
         }
-    }
-
-    /// How notices are made and retried.
-    pub(crate) fn notices(&self) -> NoticeConfig {
-        let mut notices = NoticeConfig::new(self.hostname.as_str());
-        if let Some(from) = &self.retry.bounce_from {
-            notices.from = from.to_string();
-        }
-        notices.on_failure = self.retry.on_failure;
-        notices.delay_warning_after = self.retry.delay_warning_after;
-        notices.size_limit = self.retry.bounce_size;
-        notices.per_hour = self.retry.bounces_per_hour;
-        notices.retry = self.retry.policy.clone();
-        notices
     }
 
     /// Why the admin API must not listen on its address.

@@ -221,13 +221,13 @@ fn errors_in_a_rule_have_their_lines() {
 #[test]
 fn keys_of_notices_are_read_and_checked() {
     let text = "[retry]\non_failure = \"freeze\"\nbounce_from = \"post@example.org\"\nbounce_size = \"10KiB\"\nbounces_per_hour = 0\ndelay_warning_after = \"4h\"\n";
-    let retry = Config::parse(text).unwrap().retry;
-    assert_eq!(retry.on_failure, OnFailure::Freeze);
-    assert_eq!(retry.bounce_from.unwrap().as_str(), "post@example.org");
-    assert_eq!(retry.bounce_size, 10 << 10);
-    assert_eq!(retry.bounces_per_hour, 0);
-    assert_eq!(Config::parse("").unwrap().retry.bounces_per_hour, 20);
-    assert_eq!(retry.delay_warning_after, Some(Duration::from_secs(4 * 3600)));
+    let notices = Config::parse(text).unwrap().notices;
+    assert_eq!(notices.on_failure, OnFailure::Freeze);
+    assert_eq!(notices.from, "post@example.org");
+    assert_eq!(notices.size_limit, 10 << 10);
+    assert_eq!(notices.per_hour, 0);
+    assert_eq!(Config::parse("").unwrap().notices.per_hour, 20);
+    assert_eq!(notices.delay_warning_after, Some(Duration::from_secs(4 * 3600)));
     for bad in [
         "on_failure = \"drop\"",
         "bounce_from = \"nobody\"",
@@ -375,13 +375,13 @@ fn defaults_are_those_of_the_libraries() {
     // The library knows no connections.
     spool.max_sessions = config.client.smtp.connections;
     assert_eq!(shown(&config.spool), shown(&spool));
-    assert_eq!(config.retry.policy, RetryPolicy::default());
+    assert_eq!(config.retry, RetryPolicy::default());
     let mut notices = NoticeConfig::new(config.hostname.as_str());
-    notices.retry = config.retry.policy.clone();
-    assert_eq!(shown(&config.notices()), shown(&notices));
+    notices.retry = config.retry.clone();
+    assert_eq!(shown(&config.notices), shown(&notices));
     let rules = spool_smtp::dkim::Rules::default();
     assert_eq!(config.dkim.headers, rules.headers);
-    assert_eq!(config.dkim.oversign, rules.oversigned);
+    assert_eq!(config.dkim.oversigned, rules.oversigned);
     assert_eq!(
         (config.dkim.expiration, config.dkim.on_failure),
         (rules.expiration, rules.on_failure)

@@ -14,13 +14,12 @@ pub(crate) use leave::leave;
 
 use crate::config::{Config, SubmissionLimits};
 use crate::failure::Failure;
-use crate::relay::Relay;
+use crate::relay::{Relay, SubmitOptions};
 use bytes::Bytes;
 use dir::{DropDir, FileIdentity, Left, Look, NAMES, Unread};
 use futures_util::future::join_all;
 use refused::NotAdded;
-use spool_core::log::{Accepted, Record};
-use spool_core::{Admission, Budget, FlowId, Held, MessageId, Source, Submission, visible};
+use spool_core::{Admission, Budget, FlowId, Held, Mail, MessageId, Source, visible};
 use spool_smtp::server::left_by;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
@@ -246,25 +245,23 @@ impl DropBox {
         let added = match submission {
             Err(why) => Err(NotAdded::Bad(why)),
             Ok((envelope, body)) => {
-                let flows = vec![FlowId::random()];
                 let source = Source {
                     admission: Admission::Network,
                     client: None,
                     uid: Some(user),
                     tls: None,
                 };
-                let taken =
-                    Record::wanted().then(|| Accepted::new("drop", source, &envelope, body.len(), &flows));
-                let (sections, routing) = self.relay.sections(envelope, &[]);
-                let submission = Submission {
-                    flows,
-                    key: Some(key),
-                    ..Submission::new(sections, body)
+                let mail = Mail {
+                    envelope,
+                    body,
+                    flows: vec![FlowId::random()],
+                    source,
                 };
-                let answer = self.relay.submit(submission, routing).await;
-                if let (Some(taken), Ok(ids)) = (taken, &answer) {
-                    taken.emit(ids);
-                }
+                let options = SubmitOptions {
+                    key: Some(key),
+                    ..SubmitOptions::default()
+                };
+                let answer = self.relay.submit("drop", mail, options).await;
                 answer.map_err(NotAdded::from)
             }
         };

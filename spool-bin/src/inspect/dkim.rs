@@ -4,7 +4,7 @@ use super::finding::Findings;
 use crate::config::{Config, DkimKey};
 use crate::signing;
 use spool_core::bounce::OnFailure;
-use spool_core::{Address, Clock, SystemClock, Timestamp};
+use spool_core::{Clock, SystemClock, Timestamp};
 use spool_smtp::dkim::{Algorithm, SigningKey};
 
 /// The signing keys: their files, and those that sign nothing.
@@ -14,12 +14,12 @@ pub(super) fn dkim(config: &Config, found: &mut Findings<'_>) {
     let mut keys: Vec<(usize, SigningKey)> = Vec::new();
     for (nth, key) in configured.iter().enumerate() {
         let place = format!("dkim.key[{nth}].file");
-        match signing::key(key) {
+        match signing::read(key) {
             Ok(read) => {
-                found.secret(&place, &key.file);
-                keys.push((nth, read));
+                found.secret(&place, &key.key);
+                keys.push((nth, read.key));
             }
-            Err(why) => found.error(&place, format!("{}: {why}", key.file.display())),
+            Err(why) => found.error(&place, why),
         }
     }
     for (nth, read) in &keys {
@@ -71,21 +71,17 @@ fn signs(nth: usize, key: &DkimKey, all: &[(usize, &DkimKey)], now: Timestamp) -
 
 /// A notice that a message is late, of mail that is given up before.
 pub(super) fn notices(config: &Config, found: &mut Findings<'_>) {
-    let retry = &config.retry;
-    if retry
-        .delay_warning_after
-        .is_some_and(|after| after >= retry.expire_after)
+    let notices = &config.notices;
+    if let (Some(after), Some(expiry)) = (notices.delay_warning_after, config.retry.expire_after)
+        && after >= expiry
     {
         let text = "no notice of delay is ever sent: mail expires before".to_owned();
         found.warn("retry.delay_warning_after", text);
     }
-    let domain = retry
-        .bounce_from
-        .as_ref()
-        .map_or(config.hostname.as_str(), Address::domain);
+    let domain = notices.from.rsplit('@').next().unwrap_or_default();
+    let covers = |key: &DkimKey| key.covers(&domain.to_ascii_lowercase());
     let keys = &config.dkim.keys;
-    if retry.on_failure == OnFailure::Bounce && !keys.is_empty() && !keys.iter().any(|key| key.covers(domain))
-    {
+    if notices.on_failure == OnFailure::Bounce && !keys.is_empty() && !keys.iter().any(covers) {
         let text = format!("bounces come from {domain}, and no signing key is for it: they go out unsigned");
         found.warn("retry.bounce_from", text);
         // Where the file leaves the address to the default, the keys are what calls for another one.

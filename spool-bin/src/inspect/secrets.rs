@@ -8,7 +8,6 @@ use crate::logging::Redactor;
 use crate::outbound;
 use crate::users as users_file;
 use spool_core::{Clock, SystemClock};
-use std::path::Path;
 
 /// The certificate of the ingress and its key.
 pub(super) fn tls(config: &Config, found: &mut Findings<'_>) {
@@ -58,16 +57,15 @@ pub(super) fn admin(config: &Config, found: &mut Findings<'_>) {
 /// The files of `[client]`.
 pub(super) fn client(config: &Config, found: &mut Findings<'_>) {
     let client = &config.client;
-    let told = |path: &Path, why: String| format!("{}: {why}", path.display());
     if let Some(path) = &client.tls_roots
         && let Err(why) = outbound::roots(path)
     {
-        found.error("client.tls_roots", told(path, why));
+        found.error("client.tls_roots", why);
     }
     if let Some(path) = &client.dnssec_anchors
         && let Err(why) = outbound::anchors(path)
     {
-        found.error("client.dnssec_anchors", told(path, why));
+        found.error("client.dnssec_anchors", why);
     }
     for (nth, login) in client.logins.iter().enumerate() {
         let key = match login.secret {
@@ -77,7 +75,7 @@ pub(super) fn client(config: &Config, found: &mut Findings<'_>) {
         let (place, path) = (format!("client.login[{nth}].{key}"), login.secret.path());
         match outbound::secret(login) {
             Ok(_) => found.secret(&place, path),
-            Err(why) => found.error(&place, told(path, why)),
+            Err(why) => found.error(&place, why),
         }
         let mut before = client.logins.iter().take(nth);
         if before.any(|other| other.next_hop == login.next_hop) {

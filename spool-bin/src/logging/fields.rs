@@ -4,6 +4,7 @@ use spool_core::log::{Record, Value};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use tracing::Event;
 use tracing::field::{Field, Visit};
 
 /// The fields of an event.
@@ -16,6 +17,17 @@ pub(super) struct EventFields {
 }
 
 impl EventFields {
+    /// The fields of `event`, and their share of the bytes of the queue.
+    pub(super) fn of(event: &Event<'_>) -> (Self, usize) {
+        let mut fields = Self::default();
+        event.record(&mut fields);
+        let bytes = match &fields.record {
+            Some(record) => record.footprint(),
+            None => 256 + fields.message.len() + fields.bytes,
+        };
+        (fields, bytes)
+    }
+
     fn text(&mut self, field: &Field, text: String) {
         if field.name() == "message" {
             self.message = text;

@@ -23,11 +23,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, registry};
-use writer::{Content, LogEntry, Writer};
+use writer::{LogEntry, Writer};
 
 /// The most entries in the queue.
 const QUEUE: usize = 8192;
@@ -44,20 +43,18 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 enum WriterJob {
     Write(Box<LogEntry>),
     /// Answer once everything before is written.
-    Flush,
+    Flush(SyncSender<()>),
 }
 
 /// Flushes the queue when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Flush {
-    queue: SyncSender<WriterJob>,
-    flushed: Receiver<()>,
-}
+pub(crate) struct Flush(SyncSender<WriterJob>);
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        if self.queue.try_send(WriterJob::Flush).is_ok() {
-            let _ = self.flushed.recv_timeout(FLUSH_TIMEOUT);
+        let (tell, flushed) = sync_channel(1);
+        if self.0.try_send(WriterJob::Flush(tell)).is_ok() {
+            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
@@ -90,23 +87,12 @@ impl QueueLayer {
 
 impl<S: Subscriber> Layer<S> for QueueLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut seen = EventFields::default();
-        event.record(&mut seen);
-        let (content, bytes) = match seen.record {
-            Some(record) => {
-                let bytes = record.footprint();
-                (Content::Record(record), bytes)
-            }
-            None => {
-                let (message, fields) = (seen.message, seen.fields);
-                let bytes = 256 + message.len() + seen.bytes;
-                (Content::Other { message, fields }, bytes)
-            }
-        };
+        let level = *event.metadata().level();
+        let (event, bytes) = EventFields::of(event);
         self.give(LogEntry {
             at: SystemClock.now(),
-            level: *event.metadata().level(),
-            content,
+            level,
+            event,
             bytes,
         });
     }
@@ -116,7 +102,6 @@ impl<S: Subscriber> Layer<S> for QueueLayer {
 fn write_lines(
     queue: &Receiver<WriterJob>,
     counts: &Counts,
-    flushed: &SyncSender<()>,
     format: LogFormat,
     redaction: &Redaction,
     err: &mut dyn Write,
@@ -132,11 +117,11 @@ fn write_lines(
         if matches!(first, WriterJob::Write(_)) {
             std::thread::sleep(GATHER);
         }
-        writer.redactor = redaction.now();
-        let mut asked = false;
+        writer.redactor = redaction.borrow().clone();
+        let mut asked = None;
         for job in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
             match job {
-                WriterJob::Flush => asked = true,
+                WriterJob::Flush(flushed) => asked = Some(flushed),
                 WriterJob::Write(entry) => {
                     writer.entry(&entry);
                     counts.waiting.fetch_sub(entry.bytes, Ordering::Relaxed);
@@ -158,38 +143,24 @@ fn write_lines(
         let _ = err.write_all(&writer.batch);
         writer.batch.clear();
         writer.batch.shrink_to(64 * 1024);
-        if asked {
+        if let Some(flushed) = asked {
             let _ = flushed.try_send(());
         }
     }
 }
 
-/// Turns off the log of actix-http.
-fn quiet() -> Result<Directive, Failure> {
-    "actix_http=off"
-        .parse()
-        .map_err(|error| Failure::Failed(format!("the log's filter: {error}")))
-}
-
 /// Sets logging up for this process, until the value is dropped. `SPOOL_LOG` filters it (default `info`).
 pub(crate) fn init(format: LogFormat, redaction: Redaction) -> Result<Flush, Failure> {
-    let filter = match std::env::var("SPOOL_LOG") {
-        Ok(filter) => filter
-            .parse::<EnvFilter>()
-            .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
-        Err(_) => EnvFilter::new("info,actix_server=warn"),
-    };
+    let mut filter = std::env::var("SPOOL_LOG").unwrap_or_else(|_| "info,actix_server=warn".to_owned());
     // Errors of clients of the admin API are counted, and logged at DEBUG where they are handled.
-    let filter = match filter.to_string().contains("actix_http") {
-        true => filter,
-        false => filter.add_directive(quiet()?),
-    };
+    if !filter.contains("actix_http") {
+        filter.push_str(",actix_http=off");
+    }
+    let filter: EnvFilter = filter
+        .parse()
+        .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?;
     let (queue, jobs) = sync_channel(QUEUE);
-    let (tell, flushed) = sync_channel(1);
-    let flush = Flush {
-        queue: queue.clone(),
-        flushed,
-    };
+    let flush = Flush(queue.clone());
     let counts = Arc::new(Counts::default());
     let layer = QueueLayer {
         queue,
@@ -197,7 +168,7 @@ pub(crate) fn init(format: LogFormat, redaction: Redaction) -> Result<Flush, Fai
     };
     let thread = std::thread::Builder::new().name("spool-log".into());
     thread
-        .spawn(move || write_lines(&jobs, &counts, &tell, format, &redaction, &mut io::stderr()))
+        .spawn(move || write_lines(&jobs, &counts, format, &redaction, &mut io::stderr()))
         .map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
     registry().with(filter).with(layer).init();
     Ok(flush)

@@ -6,13 +6,15 @@
 
 use crate::config::Log;
 use crate::files;
+use regex::{Captures, Regex};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use spool_core::log::Redact;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock};
+use tokio::sync::watch;
 
 /// Bytes of a hash that are shown.
 const SHOWN: usize = 8;
@@ -23,20 +25,17 @@ const MAX_FILE: u64 = 64 * 1024;
 /// What a redacted address begins with.
 const MARK: char = '~';
 
-/// Whether the log is redacted. Clones share the setting.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Redaction(Arc<RwLock<Option<Arc<Redactor>>>>);
+/// An address in a text: a local part, quoted or of the characters that are allowed without quotes (RFC 5322 section 3.2.3,
+/// RFC 6531), and a domain or an address literal.
+static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
+    let local = r#""[^"]*"|[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-[^\x00-\x7F\s]]+"#;
+    let domain = r"\[[^\]]*\]|[\p{Alphabetic}\p{N}.\-]*[\p{Alphabetic}\p{N}]";
+    let address = Regex::new(&format!("(?:{local})@(?:{domain})"));
+    address.unwrap_or_else(|why| unreachable!("{why}"))
+});
 
-impl Redaction {
-    /// Redacts by `redactor` from now on; `None`: not at all.
-    pub(crate) fn set(&self, redactor: Option<Redactor>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = redactor.map(Arc::new);
-    }
-
-    pub(super) fn now(&self) -> Option<Arc<Redactor>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+/// What redacts the log at each time; `None`: it is not redacted.
+pub(crate) type Redaction = watch::Sender<Option<Arc<Redactor>>>;
 
 /// Writes hashes in place of addresses.
 pub(crate) struct Redactor(hmac::Key);
@@ -45,9 +44,9 @@ pub(crate) struct Redactor(hmac::Key);
 ///
 /// # Errors
 /// What is wrong with the file of the key.
-pub(crate) fn redactor(log: &Log) -> Result<Option<Redactor>, String> {
-    let redactor = log.redact.then(|| Redactor::new(log.redact_key_file.as_deref()));
-    let redactor = redactor.transpose();
+pub(crate) fn redactor(log: &Log) -> Result<Option<Arc<Redactor>>, String> {
+    let redactor = || Redactor::new(log.redact_key_file.as_deref()).map(Arc::new);
+    let redactor = log.redact.then(redactor).transpose();
     redactor.map_err(|why| format!("log.redact_key_file: {why}"))
 }
 
@@ -69,15 +68,15 @@ impl Redactor {
                 .map(Self)
                 .map_err(|_| "the system has no random numbers".to_owned());
         };
-        let wrong = |why: &str| format!("{}: {why}", path.display());
-        let text = files::read_text(path, MAX_FILE).map_err(|error| wrong(&error))?;
-        let line = text.lines().next().unwrap_or_default().trim();
-        if line.len() < LEAST {
-            return Err(wrong(
-                "its first line must hold at least 32 characters; make one with `openssl rand -hex 32`",
-            ));
-        }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes())))
+        files::parse_text(path, MAX_FILE, |text| {
+            let line = text.lines().next().unwrap_or_default().trim();
+            match line.len() >= LEAST {
+                true => Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes()))),
+                false => Err(
+                    "its first line must hold at least 32 characters; make one with `openssl rand -hex 32`",
+                ),
+            }
+        })
     }
 
     fn hash(&self, text: &str) -> String {
@@ -99,61 +98,12 @@ impl Redact for Redactor {
     }
 
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let mut out = String::new();
-        let (mut rest, mut changed) = (text, false);
-        while let Some((before, address, after)) = next_address(rest) {
-            out.push_str(before);
-            if address.starts_with(MARK) {
-                out.push_str(address);
-            } else {
-                out.push_str(&self.address(address));
+        ADDRESS.replace_all(text, |found: &Captures<'_>| {
+            let address = found.get(0).map_or("", |address| address.as_str());
+            match address.starts_with(MARK) {
+                true => address.to_owned(),
+                false => self.address(address),
             }
-            (rest, changed) = (after, true);
-        }
-        if !changed {
-            return Cow::Borrowed(text);
-        }
-        out.push_str(rest);
-        Cow::Owned(out)
+        })
     }
-}
-
-/// The first address in `text`, with the text before and after it.
-fn next_address(text: &str) -> Option<(&str, &str, &str)> {
-    for (at, _) in text.match_indices('@') {
-        let (left, right) = text.split_at(at);
-        let domain = right.get(1..).unwrap_or_default();
-        let length = match domain.strip_prefix('[') {
-            Some(literal) => literal.find(']').map_or(0, |end| end + 2),
-            None => {
-                let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.')));
-                let domain = domain.get(..end.unwrap_or(domain.len())).unwrap_or_default();
-                domain.trim_end_matches(['.', '-']).len()
-            }
-        };
-        let begin = match left.strip_suffix('"') {
-            Some(inner) => inner.rfind('"').unwrap_or(at),
-            None => {
-                let before = left.rfind(|c: char| !in_local_part(c));
-                before.map_or(0, |place| {
-                    place
-                        + left
-                            .get(place..)
-                            .and_then(|c| c.chars().next())
-                            .map_or(1, char::len_utf8)
-                })
-            }
-        };
-        if length == 0 || begin == at {
-            continue;
-        }
-        let end = at + 1 + length;
-        return Some((text.get(..begin)?, text.get(begin..end)?, text.get(end..)?));
-    }
-    None
-}
-
-/// The characters allowed before the `@` without quotes (RFC 5322 section 3.2.3, RFC 6531).
-fn in_local_part(c: char) -> bool {
-    c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || (!c.is_ascii() && !c.is_whitespace())
 }

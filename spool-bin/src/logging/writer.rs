@@ -1,10 +1,10 @@
 //! Formats log entries as text or JSON.
 
+use super::fields::EventFields;
 use super::redact::Redactor;
 use clap::ValueEnum;
-use spool_core::log::{Line, Record, Redact, Value};
+use spool_core::log::{Line, Redact, Value};
 use spool_core::{Timestamp, is_printable_ascii, visible};
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use tracing::Level;
@@ -19,24 +19,12 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What was logged.
-#[derive(Debug)]
-pub(super) enum Content {
-    /// About mail.
-    Record(Arc<Record>),
-    /// Anything else: a message and fields.
-    Other {
-        message: String,
-        fields: Vec<(&'static str, Value<'static>)>,
-    },
-}
-
 /// One entry of the queue.
 #[derive(Debug)]
 pub(super) struct LogEntry {
     pub(super) at: Timestamp,
     pub(super) level: Level,
-    pub(super) content: Content,
+    pub(super) event: EventFields,
     /// Its share of the bytes of the queue.
     pub(super) bytes: usize,
 }
@@ -51,28 +39,30 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn entry(&mut self, entry: &LogEntry) {
-        match &entry.content {
-            Content::Record(record) => record.lines(&mut |mut line| {
-                if let Some(redactor) = &self.redactor {
-                    line.redact(redactor.as_ref());
-                }
+        let redactor = self.redactor.clone();
+        let redact = |line: &mut Line<'_>| {
+            if let Some(redactor) = &redactor {
+                line.redact(redactor.as_ref());
+            }
+        };
+        if let Some(record) = &entry.event.record {
+            return record.lines(&mut |mut line| {
+                redact(&mut line);
                 let level = match line.level {
                     spool_core::log::Level::Info => Level::INFO,
                     spool_core::log::Level::Warn => Level::WARN,
                 };
                 self.write("event", &line, line.event, entry.at, level);
-            }),
-            Content::Other { message, fields } => {
-                let mut line = Line::new("", spool_core::log::Level::Info);
-                line.fields.extend(fields.iter().cloned());
-                let mut message = Cow::Borrowed(message.as_str());
-                if let Some(redactor) = &self.redactor {
-                    line.redact(redactor.as_ref());
-                    message = redactor.text(&message).into_owned().into();
-                }
-                self.write("message", &line, &message, entry.at, entry.level);
-            }
+            });
         }
+        let mut line = Line::new("", spool_core::log::Level::Info);
+        line.fields.extend(entry.event.fields.iter().cloned());
+        redact(&mut line);
+        let message = match &redactor {
+            Some(redactor) => redactor.text(&entry.event.message),
+            None => entry.event.message.as_str().into(),
+        };
+        self.write("message", &line, &message, entry.at, entry.level);
     }
 
     pub(super) fn write(&mut self, kind: &str, line: &Line<'_>, what: &str, at: Timestamp, level: Level) {

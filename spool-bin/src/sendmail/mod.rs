@@ -87,10 +87,9 @@ fn sendmail(words: Vec<OsString>) -> Result<(), SendmailError> {
 /// The configuration of `-C`, of `SPOOL_CONFIG` or of the machine; the defaults when the machine has none.
 fn configured(named: Option<PathBuf>) -> Result<Config, SendmailError> {
     let Some(path) = named.or_else(config_of_machine) else {
-        return Ok(cli::with_name(Config::defaults()));
+        return Ok(Config::defaults());
     };
-    let config = Config::load(&path).map_err(|error| SendmailError::new(Exit::Config, error.to_string()))?;
-    Ok(cli::with_name(config))
+    Config::load(&path).map_err(|error| SendmailError::new(Exit::Config, error.to_string()))
 }
 
 /// The file of `SPOOL_CONFIG`, or that of the machine, if it has one.

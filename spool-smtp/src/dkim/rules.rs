@@ -93,9 +93,9 @@ impl FromStr for FieldName {
     }
 }
 
-/// A key, and the mail that it signs.
-#[derive(Debug)]
-pub struct DomainKey {
+/// A key, and the mail that it signs. `K` is the key itself, or where it is.
+#[derive(Debug, Clone)]
+pub struct DomainKey<K = SigningKey> {
     /// The domain, in A-labels and lower case: `d=`.
     pub domain: String,
     /// The name of the key in the domain: `s=`.
@@ -107,11 +107,13 @@ pub struct DomainKey {
     /// When it stops; `None`: never.
     pub until: Option<Timestamp>,
     /// The key.
-    pub key: SigningKey,
+    pub key: K,
 }
 
-impl DomainKey {
-    fn covers(&self, author: &str) -> bool {
+impl<K> DomainKey<K> {
+    /// Whether it signs for authors in the domain `author`, in A-labels and lower case.
+    #[must_use]
+    pub fn covers(&self, author: &str) -> bool {
         match author.strip_suffix(&self.domain) {
             Some("") => true,
             Some(sub) => self.subdomains && sub.ends_with('.'),
@@ -138,11 +140,11 @@ pub enum OnSigningFailure {
     Unsigned,
 }
 
-/// The keys, and the fields that they sign.
-#[derive(Debug)]
-pub struct Rules {
+/// The keys, and the fields that they sign. `K` is as in [`DomainKey`].
+#[derive(Debug, Clone)]
+pub struct Rules<K = SigningKey> {
     /// All keys. Of several for the same mail and algorithm the one that started last signs; if equal, the last in this list.
-    pub keys: Vec<DomainKey>,
+    pub keys: Vec<DomainKey<K>>,
     /// Fields that are signed if present.
     pub headers: Vec<FieldName>,
     /// Fields that are oversigned.

@@ -1,12 +1,12 @@
 //! The routes, through actix-web's own test service, over a spool on disk whose mail is all frozen.
 
-use super::guard::{Guard, OwnHosts};
+use super::guard::Guard;
 use super::read::MAX_REQUEST;
 use super::routes::{BODY_SLACK, routes};
 use super::server::pass;
 use super::slots::MAX_FOLLOWERS;
 use super::{State, Token};
-use crate::config::{Config, SubmissionLimits};
+use crate::config::Config;
 use crate::operation::Report;
 use crate::relay::Relay;
 use crate::submissions::Submissions;
@@ -42,6 +42,11 @@ struct Api {
 
 type Answer = (StatusCode, Vec<u8>);
 
+fn guard(token: Option<Token>) -> Data<Guard> {
+    let (address, name) = (OURS.parse().unwrap(), "localhost".to_owned());
+    Data::new(Guard { address, name, token })
+}
+
 impl Api {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -61,26 +66,20 @@ impl Api {
         spool.addr.send(WhenLoaded).await.unwrap().unwrap();
         let mut service = Config::parse("").unwrap();
         service.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
+        service.spool = config;
         let memory = Budget::new(8 << 20);
-        let state = State::new(
-            Relay::new(
-                &spool,
-                crate::routes::Routes::of(&service),
-                Submissions::new(&service, Rules::default(), &memory).unwrap(),
-            ),
-            agent,
-            SubmissionLimits {
-                message_size: 10_000,
-                recipients: 3,
-            },
-            memory.clone(),
-            config.dir,
+        service.server.memory = memory.clone();
+        (service.server.message_size, service.server.recipients) = (10_000, 3);
+        let relay = Relay::new(
+            &spool,
+            crate::routes::Routes::of(&service),
+            Submissions::new(&service, Rules::default(), &memory).unwrap(),
         );
-        let hosts = OwnHosts::of(OURS.parse().unwrap(), "localhost");
+        let state = State::new(relay, agent, &service);
         Self {
             state: Data::new(state),
             memory,
-            guard: Data::new(Guard { hosts, token: None }),
+            guard: guard(None),
             _dir: dir,
         }
     }

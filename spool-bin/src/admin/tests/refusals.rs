@@ -49,9 +49,7 @@ async fn with_a_token_nothing_but_a_probe_comes_in_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
-    let hosts = OwnHosts::of(OURS.parse().unwrap(), "localhost");
-    let token = Some(Token::read(&path).unwrap());
-    api.guard = Data::new(Guard { hosts, token });
+    api.guard = guard(Some(Token::read(&path).unwrap()));
     for path in [
         "/api/v1/status",
         "/api/v1/events",

@@ -2,11 +2,11 @@
 
 use super::lookup::{ask, name};
 use crate::cli::console;
-use crate::config::{Config, DkimKey};
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::signing;
 use clap::Args;
-use spool_smtp::dkim::{Published, SigningKey, published, zone_line};
+use spool_smtp::dkim::{DomainKey, Published, published, zone_line};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -41,20 +41,16 @@ impl Dns {
             true => keys.into_iter().map(|key| (key, None)).collect(),
             false => ask(&config, |dns| async move {
                 let mut found = Vec::new();
-                for (configured, key) in keys {
-                    let published = published(&dns, &configured.domain, &configured.selector, &key).await;
-                    found.push(((configured, key), Some(published)));
+                for key in keys {
+                    let published = published(&dns, &key.domain, &key.selector, &key.key).await;
+                    found.push((key, Some(published)));
                 }
                 found
             })?,
         };
         console::print(|out| {
-            for ((configured, key), published) in &found {
-                writeln!(
-                    out,
-                    "{}",
-                    zone_line(&configured.domain, &configured.selector, key)
-                )?;
+            for (key, published) in &found {
+                writeln!(out, "{}", zone_line(&key.domain, &key.selector, &key.key))?;
                 if let Some(published) = published {
                     writeln!(out, "; {}", text(published))?;
                 }
@@ -74,16 +70,12 @@ impl Dns {
     }
 
     /// The selected keys.
-    fn keys(&self, config: &Config) -> Result<Vec<(DkimKey, SigningKey)>, Failure> {
+    fn keys(&self, config: &Config) -> Result<Vec<DomainKey>, Failure> {
         let wanted = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
         let keys = config.dkim.keys.iter();
-        let keys =
-            keys.filter(|key| wanted(&self.domain, &key.domain) && wanted(&self.selector, &key.selector));
-        let read = |key: &DkimKey| {
-            let refuse = |why| Failure::Usage(format!("dkim.key.file: {}: {why}", key.file.display()));
-            Ok((key.clone(), signing::key(key).map_err(refuse)?))
-        };
-        let keys = keys.map(read).collect::<Result<Vec<_>, Failure>>()?;
+        let keys = signing::read_all(
+            keys.filter(|key| wanted(&self.domain, &key.domain) && wanted(&self.selector, &key.selector)),
+        )?;
         match keys.is_empty() {
             true => Err(Failure::Failed(format!(
                 "{}: no such key is configured",

@@ -10,12 +10,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use key::Key;
 #[cfg(test)]
 use key::Kind;
 pub(crate) use key::TakesEffect;
 #[cfg(test)]
 use key::Value;
+pub(super) use key::{Key, Table};
 pub(super) use table::KEYS;
 
 use toml::Spanned;

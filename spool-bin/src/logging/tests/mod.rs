@@ -21,7 +21,10 @@ fn written(record: Record, format: LogFormat, redactor: Option<Redactor>) -> Vec
     writer.entry(&LogEntry {
         at: Timestamp(0),
         level: Level::INFO,
-        content: Content::Record(Arc::new(record)),
+        event: EventFields {
+            record: Some(Arc::new(record)),
+            ..EventFields::default()
+        },
         bytes: 0,
     });
     let text = String::from_utf8(writer.batch).unwrap();
@@ -143,7 +146,7 @@ fn fields_of_other_lines_keep_their_types() {
     for job in jobs.try_iter() {
         match job {
             WriterJob::Write(entry) => writer.entry(&entry),
-            WriterJob::Flush => {}
+            WriterJob::Flush(_) => {}
         }
     }
     let text = String::from_utf8(writer.batch).unwrap();
@@ -247,10 +250,7 @@ fn the_queue_is_bounded_in_bytes() {
     let entry = |bytes| LogEntry {
         at: Timestamp(0),
         level: Level::INFO,
-        content: Content::Other {
-            message: String::new(),
-            fields: Vec::new(),
-        },
+        event: EventFields::default(),
         bytes,
     };
     (0..20).for_each(|_| layer.give(entry(1 << 20)));
