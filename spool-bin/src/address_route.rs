@@ -2,7 +2,7 @@
 
 use crate::format::{span, wrapped};
 use serde::{Deserialize, Serialize};
-use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless};
+use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless, millis};
 use spool_smtp::client::{FoundHost, SmtpAgent};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -192,8 +192,7 @@ impl LookupResult {
 
 /// A rate as it is written in the configuration, in the largest unit that is exact.
 fn rate(rate: &Rate) -> String {
-    let millis = u64::try_from(rate.per.as_millis()).unwrap_or(u64::MAX);
-    format!("{}/{}", rate.messages, span(millis))
+    format!("{}/{}", rate.messages, span(millis(rate.per)))
 }
 
 #[cfg(test)]

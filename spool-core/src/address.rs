@@ -3,8 +3,8 @@
 //! An [`Address`] holds no CR, LF, NUL, control or bidirectional override character, and has at most the lengths of RFC
 //! 5321 section 4.5.3.1. The text is never normalized: the local part belongs to its owner.
 
+use derive_more::{Debug, Display};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -29,7 +29,9 @@ pub enum AddressError {
 }
 
 /// A mailbox `local@domain`, as in RFC 5321 section 4.1.2, with the UTF-8 of RFC 6531 allowed.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{text:?}")]
+#[display("{text}")]
 pub struct Address {
     text: Box<str>,
     at: u16,
@@ -152,18 +154,6 @@ fn is_safe_unicode(c: char) -> bool {
         && !c.is_control()
         && !c.is_whitespace()
         && !matches!(c, '\u{fffd}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
 }
 
 impl FromStr for Address {

@@ -8,7 +8,7 @@ use crate::future::BoxFuture;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use bytes::Bytes;
-use std::fmt;
+use derive_more::Debug;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,8 @@ impl Halt {
 ///
 /// The agent opens its session first: an attempt that finds no session leaves nothing on disk but its result. Once the start is on
 /// disk, a crash leaves the message in doubt.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
+#[debug("Begin {{ recorded: {} }}", self.is_recorded())]
 pub struct Begin(Option<Arc<Asking>>);
 
 #[derive(Default)]
@@ -65,15 +66,19 @@ impl Begin {
         })))
     }
 
+    fn is_recorded(&self) -> bool {
+        let asking = self.0.as_ref();
+        asking.is_none_or(|asking| asking.recorded.load(Ordering::Acquire))
+    }
+
     /// Waits until the start of the attempt is on disk; once it is, every further call returns at once.
     ///
     /// # Errors
     /// [`Withdrawn`]: nothing may be sent, now or later in this attempt. Also when an earlier call was given up before it returned.
     pub async fn record(&self) -> Result<(), Withdrawn> {
-        let Some(asking) = &self.0 else { return Ok(()) };
-        if asking.recorded.load(Ordering::Acquire) {
+        let Some(asking) = self.0.as_ref().filter(|_| !self.is_recorded()) else {
             return Ok(());
-        }
+        };
         let ask = asking.ask.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(ask) = ask else { return Err(Withdrawn) };
         if !ask.await {
@@ -84,32 +89,15 @@ impl Begin {
     }
 }
 
-impl fmt::Debug for Begin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let recorded = match &self.0 {
-            Some(asking) => asking.recorded.load(Ordering::Acquire),
-            None => true,
-        };
-        f.debug_struct("Begin").field("recorded", &recorded).finish()
-    }
-}
-
 /// Where mail for a list of next hops goes: the hosts by which its limits are counted. Lists with the same path share the
 /// limits of sessions and rate, and what was learned.
+#[derive(Debug)]
 pub enum PathLookup {
     /// It is known without a lookup.
     Known(Arc<[NextHop]>),
     /// It takes a lookup, within the agent's own time limits.
+    #[debug("Lookup")]
     Lookup(BoxFuture<Arc<[NextHop]>>),
-}
-
-impl fmt::Debug for PathLookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(path) => f.debug_tuple("Known").field(path).finish(),
-            Self::Lookup(_) => f.write_str("Lookup"),
-        }
-    }
 }
 
 /// One attempt to make.

@@ -1,12 +1,12 @@
 //! One attempt to relay a message: what the next hop answered, and what the spool records.
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::id::FlowId;
 use crate::next_hop::NextHop;
 use crate::reply::{EnhancedCode, Reply};
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,48 +14,39 @@ use std::time::Duration;
 pub type RecipientIndex = u32;
 
 /// Where in a session something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Stage {
     /// The connection and its greeting.
     Connect,
     /// EHLO or HELO.
+    #[display("EHLO")]
     Hello,
     /// STARTTLS or the handshake.
+    #[display(rename_all = "UPPERCASE")]
     Tls,
     /// AUTH.
+    #[display(rename_all = "UPPERCASE")]
     Auth,
     /// MAIL.
+    #[display(rename_all = "UPPERCASE")]
     Mail,
     /// RCPT.
+    #[display(rename_all = "UPPERCASE")]
     Rcpt,
     /// DATA and its 354.
+    #[display(rename_all = "UPPERCASE")]
     Data,
     /// The body.
     Body,
     /// The reply to the final dot.
+    #[display("final reply")]
     FinalReply,
     /// Before any transaction: the route to the next hop in DNS, or the capabilities of the next hop. The reply is the
     /// spool's own.
     Route,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "connect",
-            Self::Hello => "EHLO",
-            Self::Tls => "TLS",
-            Self::Auth => "AUTH",
-            Self::Mail => "MAIL",
-            Self::Rcpt => "RCPT",
-            Self::Data => "DATA",
-            Self::Body => "body",
-            Self::FinalReply => "final reply",
-            Self::Route => "route",
-        })
-    }
 }
 
 /// A recipient that the next hop refused.
@@ -68,15 +59,18 @@ pub struct RefusedRecipient {
 }
 
 /// The result of an attempt. New variants are added at the end: on disk each is identified by its position.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AttemptResult {
     /// The message was accepted for every recipient that was not refused.
+    #[display("accepted: {_0}")]
     Accepted(Reply),
     /// Every RCPT was refused; no body was sent.
+    #[display("all recipients refused")]
     AllRefused,
     /// The session, the sender, DATA or the body was refused.
+    #[display("refused at {stage}: {reply}")]
     Refused {
         /// What was refused.
         stage: Stage,
@@ -84,11 +78,13 @@ pub enum AttemptResult {
         reply: Reply,
     },
     /// No next hop could be reached. Nothing was sent.
+    #[display("no connection: {error}")]
     NoConnection {
         /// One line for each next hop that was tried.
         error: String,
     },
     /// The session broke: timeout, reset, protocol error.
+    #[display("broken at {stage}: {error}")]
     Broken {
         /// Where.
         stage: Stage,
@@ -98,14 +94,17 @@ pub enum AttemptResult {
         in_doubt: bool,
     },
     /// The process ended during the attempt: the peer may have the message.
+    #[display("interrupted: the process ended during the attempt")]
     Interrupted,
     /// The attempt itself failed (a defect: it panicked).
+    #[display("the attempt failed: {text}")]
     Panicked {
         /// What it said.
         text: String,
     },
     /// Nothing was sent, because the spool refused the start ([`Withdrawn`](crate::Withdrawn)). It does not count as an attempt: it is not
     /// recorded and uses no retry interval, and the message returns to the front of its queue.
+    #[display("not begun: {reason}")]
     NotBegun {
         /// Why, in one line.
         reason: String,
@@ -238,12 +237,6 @@ impl Attempt {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// Whether the deciding host may hold the message although no final reply was read.
-    #[must_use]
-    pub const fn in_doubt(&self) -> bool {
-        self.report.in_doubt()
-    }
-
     /// The attempt as one record for each of its hosts, in the order in which they were tried.
     #[must_use]
     pub fn by_host(mut self) -> Vec<Self> {
@@ -262,7 +255,7 @@ impl Attempt {
         let at = self.at;
         let hosts = hosts.into_iter().map(|host| Self {
             at: at.after(host.after),
-            duration_ms: u64::try_from(host.took.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(host.took),
             report: host.report,
         });
         hosts.chain(whole.then_some(self)).collect()
@@ -277,21 +270,6 @@ impl AttemptResult {
             Some(reply)
         } else {
             None
-        }
-    }
-}
-
-impl fmt::Display for AttemptResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accepted(reply) => write!(f, "accepted: {reply}"),
-            Self::AllRefused => f.write_str("all recipients refused"),
-            Self::Refused { stage, reply } => write!(f, "refused at {stage}: {reply}"),
-            Self::NoConnection { error } => write!(f, "no connection: {error}"),
-            Self::NotBegun { reason } => write!(f, "not begun: {reason}"),
-            Self::Broken { stage, error, .. } => write!(f, "broken at {stage}: {error}"),
-            Self::Interrupted => f.write_str("interrupted: the process ended during the attempt"),
-            Self::Panicked { text } => write!(f, "the attempt failed: {text}"),
         }
     }
 }

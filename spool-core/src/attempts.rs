@@ -3,6 +3,7 @@
 //! journal with it. Decisions that depend on the number of attempts use [`Attempts::total`].
 
 use crate::attempt::Attempt;
+use derive_more::Deref;
 use serde::{Deserialize, Serialize};
 
 /// The most attempts kept in addition to the first one.
@@ -10,10 +11,11 @@ pub const MAX_LAST_ATTEMPTS: usize = 20;
 /// The most refused recipients kept, without those of the first and the last attempt.
 pub const MAX_KEPT_REFUSALS: usize = 1000;
 
-/// The attempts of a message, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The attempts of a message, oldest first: a slice of those that are kept.
+#[derive(Debug, Deref, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Recorded")]
 pub struct Attempts {
+    #[deref(forward)]
     kept: Vec<Attempt>,
     /// Attempts left out, all of them after the first one.
     left_out: u64,
@@ -34,15 +36,6 @@ impl From<Recorded> for Attempts {
 }
 
 impl Attempts {
-    /// No attempt.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            kept: Vec::new(),
-            left_out: 0,
-        }
-    }
-
     /// The attempts `kept`, and the number of others, `left_out`.
     #[must_use]
     pub fn of(kept: Vec<Attempt>, left_out: u64) -> Self {
@@ -69,35 +62,6 @@ impl Attempts {
         self.left_out
     }
 
-    /// Whether the message was never tried.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.kept.is_empty()
-    }
-
-    /// The attempts that are kept, oldest first.
-    #[must_use]
-    pub fn kept(&self) -> &[Attempt] {
-        &self.kept
-    }
-
-    /// The first attempt.
-    #[must_use]
-    pub fn first(&self) -> Option<&Attempt> {
-        self.kept.first()
-    }
-
-    /// The newest attempt.
-    #[must_use]
-    pub fn last(&self) -> Option<&Attempt> {
-        self.kept.last()
-    }
-
-    /// The attempts that are kept, oldest first.
-    pub fn iter(&self) -> std::slice::Iter<'_, Attempt> {
-        self.kept.iter()
-    }
-
     fn trim(&mut self) {
         let refusals = |attempt: &Attempt| attempt.report.refused.len();
         let (mut keep, mut total) = (0, 0);
@@ -122,15 +86,6 @@ impl Attempts {
 impl FromIterator<Attempt> for Attempts {
     fn from_iter<I: IntoIterator<Item = Attempt>>(attempts: I) -> Self {
         Self::of(attempts.into_iter().collect(), 0)
-    }
-}
-
-impl<'a> IntoIterator for &'a Attempts {
-    type Item = &'a Attempt;
-    type IntoIter = std::slice::Iter<'a, Attempt>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }
 
@@ -162,13 +117,13 @@ mod tests {
 
     #[test]
     fn the_first_and_last_attempts_are_kept_and_others_counted() {
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::default();
         for at in 0..1000 {
             attempts.push(attempt(at, 1));
             assert_eq!(attempts.total(), at.unsigned_abs() + 1);
             assert_eq!(attempts.first().unwrap().at, Timestamp(0));
             assert_eq!(attempts.last().unwrap().at, Timestamp(at));
-            assert!(attempts.kept().len() <= 1 + MAX_LAST_ATTEMPTS);
+            assert!(attempts.len() <= 1 + MAX_LAST_ATTEMPTS);
         }
         assert_eq!(attempts.left_out(), 979);
         assert_eq!(times(&attempts)[..3], [0, 980, 981]);
@@ -178,7 +133,7 @@ mod tests {
 
     #[test]
     fn attempts_with_many_refusals_are_left_out_first() {
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::default();
         for at in 0..10 {
             attempts.push(attempt(at, 400));
         }

@@ -92,15 +92,8 @@ impl Budget {
     /// As [`Budget::hold`], and beyond the limit when nothing else is held: a single message must always fit.
     #[must_use]
     pub fn hold_first(&self, bytes: u64) -> Option<Held> {
-        self.hold(bytes).or_else(|| {
-            let mut books = self.books();
-            if books.used > 0 || !books.waiting.is_empty() {
-                return None;
-            }
-            books.take(Purpose::Mail, bytes);
-            drop(books);
-            Some(self.held(Purpose::Mail, bytes))
-        })
+        let mut held = self.held(Purpose::Mail, 0);
+        held.grow(bytes).then_some(held)
     }
 
     /// Takes `bytes` for a listing: up to a quarter of the room for all listings, or one alone.
@@ -236,11 +229,6 @@ impl Held {
         self.budget.held(self.purpose, bytes)
     }
 
-    /// Releases all of it.
-    pub fn release(&mut self) {
-        self.budget.give(self.purpose, std::mem::take(&mut self.bytes));
-    }
-
     /// `bytes` with this charge attached: it is released when the last clone or slice of them is dropped.
     #[must_use]
     pub fn carried_by(self, bytes: Bytes) -> Bytes {
@@ -250,7 +238,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.release();
+        self.budget.give(self.purpose, self.bytes);
     }
 }
 

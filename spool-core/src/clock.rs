@@ -37,20 +37,11 @@ impl Timestamp {
     }
 
     /// Year, month, day, hour, minute, second in UTC.
-    #[must_use]
-    pub fn civil(self) -> (i64, u8, u8, u8, u8, u8) {
+    const fn civil(self) -> (i64, i64, i64, i64, i64, i64) {
         let seconds = self.0.div_euclid(1000);
         let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         let (year, month, day) = civil_from_days(days);
-        let small = |n: i64| u8::try_from(n).unwrap_or(0);
-        (
-            year,
-            month,
-            day,
-            small(rest / 3600),
-            small(rest / 60 % 60),
-            small(rest % 60),
-        )
+        (year, month, day, rest / 3600, rest / 60 % 60, rest % 60)
     }
 
     /// As in a mail header: `Tue, 24 Nov 2026 03:39:12 +0000` (RFC 5322 section 3.3).
@@ -63,10 +54,8 @@ impl Timestamp {
         let (year, month, day, hour, minute, second) = self.civil();
         let weekday = usize::try_from(self.0.div_euclid(86_400_000).rem_euclid(7)).unwrap_or(0);
         let weekday = DAYS.get(weekday).copied().unwrap_or_default();
-        let month = MONTHS
-            .get(usize::from(month).saturating_sub(1))
-            .copied()
-            .unwrap_or_default();
+        let month = usize::try_from(month - 1).unwrap_or(0);
+        let month = MONTHS.get(month).copied().unwrap_or_default();
         format!("{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000")
     }
 }
@@ -86,11 +75,11 @@ impl fmt::Display for Timestamp {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (places, number) in [
             (0..4, year),
-            (5..7, month.into()),
-            (8..10, day.into()),
-            (11..13, hour.into()),
-            (14..16, minute.into()),
-            (17..19, second.into()),
+            (5..7, month),
+            (8..10, day),
+            (11..13, hour),
+            (14..16, minute),
+            (17..19, second),
             (20..23, millis),
         ] {
             put_digits(text.get_mut(places).unwrap_or_default(), number);
@@ -128,8 +117,7 @@ impl FromStr for Timestamp {
             return Err(TimestampError);
         };
         let days = days_from_civil(year, month, day);
-        let (_, m, d) = civil_from_days(days);
-        if (i64::from(m), i64::from(d)) != (month, day) {
+        if civil_from_days(days) != (year, month, day) {
             return Err(TimestampError);
         }
         Ok(Self(
@@ -181,7 +169,7 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil_from_days(days: i64) -> (i64, u8, u8) {
+const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let doe = z.rem_euclid(146_097);
@@ -190,12 +178,13 @@ fn civil_from_days(days: i64) -> (i64, u8, u8) {
     let mp = (5 * doy + 2) / 153;
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    (
-        year,
-        u8::try_from(month).unwrap_or(1),
-        u8::try_from(day).unwrap_or(1),
-    )
+    (yoe + era * 400 + (month <= 2) as i64, month, day)
+}
+
+/// `span` in milliseconds, at most as many as fit.
+#[must_use]
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A source of time.

@@ -6,8 +6,8 @@
 
 use crate::clock::Timestamp;
 use crate::next_hop::NextHop;
+use derive_more::{Debug, Display};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,8 +15,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// The security that a session needs before mail is sent over it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Display, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 pub enum TlsPolicy {
     /// Plaintext, even where TLS is offered.
     None,
@@ -27,17 +30,6 @@ pub enum TlsPolicy {
     Required,
     /// TLS with a certificate that is valid for the next hop's name (RFC 7817); no mail without it.
     Verify,
-}
-
-impl fmt::Display for TlsPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Opportunistic => "opportunistic",
-            Self::Required => "required",
-            Self::Verify => "verify",
-        })
-    }
 }
 
 impl FromStr for TlsPolicy {
@@ -104,7 +96,8 @@ pub struct DestinationPolicy {
 }
 
 /// Looks up the policy of a list of next hops; by default there is none. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
+#[debug("Policies({})", self.0.is_some())]
 pub struct Policies(Option<Arc<Find>>);
 
 type Find = dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync;
@@ -121,12 +114,6 @@ impl Policies {
         self.0
             .as_ref()
             .map_or_else(DestinationPolicy::default, |find| find(next_hops))
-    }
-}
-
-impl fmt::Debug for Policies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Policies").field(&self.0.is_some()).finish()
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
                 repeat_last: false,
             },
             expires_at: None,
-            attempts: Attempts::new(),
+            attempts: Attempts::default(),
             notices: crate::bounce::Notices::default(),
         }
     }

@@ -18,99 +18,76 @@ pub type Part = (Envelope, MessageState);
 #[must_use]
 pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> Vec<Part> {
     let state = &message.state;
-    let mut shares: Vec<Share<'_>> = groups.iter().map(|_| Share::default()).collect();
-    // One pass, however many groups there are.
-    let mut places: HashMap<RecipientIndex, (usize, RecipientIndex)> = HashMap::new();
-    for (group, recipients) in groups.iter().enumerate() {
-        places.extend(
-            recipients
-                .iter()
-                .copied()
-                .zip((0..).map(move |place| (group, place))),
-        );
-    }
-    let place = |recipient: RecipientIndex| places.get(&recipient).copied();
-    for (group, place) in state.remaining.iter().filter_map(|recipient| place(*recipient)) {
-        if let Some(share) = shares.get_mut(group) {
-            share.remaining.push(place);
-        }
-    }
-    for failed in &state.failed {
-        if let Some((group, place)) = place(failed.recipient)
-            && let Some(share) = shares.get_mut(group)
-        {
-            share.failed.push((place, failed));
-        }
-    }
-    for share in &mut shares {
-        share.notices = without_recipients(&state.notices);
-    }
+    // By recipient, so that the cost is that of one pass however many groups there are.
+    let remaining: HashSet<RecipientIndex> = state.remaining.iter().copied().collect();
+    let failed = by_recipient(&state.failed, |failed| failed.recipient);
     let attempts = first_and_last(&state.attempts);
-    for (nth, attempt) in attempts.iter().enumerate() {
-        for refused in &attempt.report.refused {
-            if let Some((group, place)) = place(refused.recipient)
-                && let Some(share) = shares.get_mut(group)
-            {
-                share.refused.push((nth, place, refused));
-            }
-        }
-    }
-    let bare: Vec<Attempt> = attempts.iter().map(|attempt| without_refusals(attempt)).collect();
-    let left_out = state.attempts.total().saturating_sub(bare.len() as u64);
+    let refused = attempts.iter().map(|attempt| &attempt.report.refused);
+    let refused: Vec<_> = refused
+        .map(|refused| by_recipient(refused, |refused| refused.recipient))
+        .collect();
+    let left_out = state.attempts.total().saturating_sub(attempts.len() as u64);
     let (mut parts, mut bytes) = (Vec::new(), 0_u64);
-    for (recipients, share) in groups.iter().zip(shares) {
+    for recipients in groups {
         if bytes >= most {
             break;
         }
-        let part = (
-            envelope_for(message, recipients),
-            share.state(state, bare.clone(), left_out),
-        );
+        let attempt = |(attempt, refused): (&&Attempt, &HashMap<_, _>)| {
+            let mut attempt = without_refusals(attempt);
+            attempt.report.refused = of_group(recipients, refused, |refused: &mut RefusedRecipient| {
+                &mut refused.recipient
+            });
+            attempt
+        };
+        let places = (0..).zip(recipients.iter());
+        let state = MessageState {
+            status: state.status,
+            frozen: state.frozen.clone(),
+            in_flight: None,
+            remaining: places
+                .filter_map(|(place, recipient)| remaining.contains(recipient).then_some(place))
+                .collect(),
+            failed: of_group(recipients, &failed, |failed: &mut FailedRecipient| {
+                &mut failed.recipient
+            }),
+            schedule: state.schedule.clone(),
+            expires_at: state.expires_at,
+            attempts: Attempts::of(attempts.iter().zip(&refused).map(attempt).collect(), left_out),
+            notices: without_recipients(&state.notices),
+        };
+        let part = (envelope_for(message, recipients), state);
         bytes = bytes.saturating_add(part.0.footprint() + part.1.footprint());
         parts.push(part);
     }
     parts
 }
 
-/// The data of one group of recipients, renumbered.
-#[derive(Default)]
-struct Share<'a> {
-    remaining: Vec<RecipientIndex>,
-    failed: Vec<(RecipientIndex, &'a FailedRecipient)>,
-    notices: Notices,
-    /// With the number of the attempt.
-    refused: Vec<(usize, RecipientIndex, &'a RefusedRecipient)>,
+/// Items by their recipients, each with its place in the list.
+fn by_recipient<T>(
+    all: &[T],
+    recipient: impl Fn(&T) -> RecipientIndex,
+) -> HashMap<RecipientIndex, (usize, &T)> {
+    let all = all.iter().enumerate();
+    all.map(|(nth, one)| (recipient(one), (nth, one))).collect()
 }
 
-impl Share<'_> {
-    /// `attempts`: the recorded attempts, without refusals; `left_out`: how many others there were.
-    fn state(mut self, whole: &MessageState, mut attempts: Vec<Attempt>, left_out: u64) -> MessageState {
-        self.remaining.sort_unstable();
-        for (nth, recipient, refused) in self.refused {
-            if let Some(attempt) = attempts.get_mut(nth) {
-                let reply = refused.reply.clone();
-                attempt.report.refused.push(RefusedRecipient { recipient, reply });
-            }
-        }
-        let failed = self
-            .failed
-            .into_iter()
-            .map(|(recipient, failed)| FailedRecipient {
-                recipient,
-                ..failed.clone()
-            });
-        MessageState {
-            status: whole.status,
-            frozen: whole.frozen.clone(),
-            in_flight: None,
-            remaining: self.remaining,
-            failed: failed.collect(),
-            schedule: whole.schedule.clone(),
-            expires_at: whole.expires_at,
-            attempts: Attempts::of(attempts, left_out),
-            notices: self.notices,
-        }
-    }
+/// The items of a group of recipients, renumbered, in the order of their list.
+fn of_group<T: Clone>(
+    recipients: &[RecipientIndex],
+    all: &HashMap<RecipientIndex, (usize, &T)>,
+    index: impl Fn(&mut T) -> &mut RecipientIndex,
+) -> Vec<T> {
+    let places = (0..).zip(recipients);
+    let mut found: Vec<(usize, RecipientIndex, &T)> = places
+        .filter_map(|(place, recipient)| all.get(recipient).map(|(nth, one)| (*nth, place, *one)))
+        .collect();
+    found.sort_unstable_by_key(|(nth, ..)| *nth);
+    let renumbered = found.into_iter().map(|(_, place, one)| {
+        let mut one = one.clone();
+        *index(&mut one) = place;
+        one
+    });
+    renumbered.collect()
 }
 
 fn envelope_for(message: &Message, recipients: &[RecipientIndex]) -> Envelope {
@@ -141,7 +118,7 @@ fn without_recipients(notices: &Notices) -> Notices {
 
 fn first_and_last(attempts: &Attempts) -> Vec<&Attempt> {
     let first = attempts.first();
-    let last = attempts.last().filter(|_| attempts.kept().len() > 1);
+    let last = attempts.last().filter(|_| attempts.len() > 1);
     first.into_iter().chain(last).collect()
 }
 

@@ -2,10 +2,11 @@
 
 use crate::address::valid_domain;
 use crate::domain::a_labels;
-use std::fmt;
+use derive_more::Display;
 
 /// `example.org`, or `*.example.org` for its subdomains. Compared as A-labels, ignoring case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Display, Clone, PartialEq, Eq)]
+#[display("{}{suffix}", if self.below { "*." } else { "" })]
 pub struct DomainPattern {
     pub(crate) suffix: String,
     pub(crate) below: bool,
@@ -50,12 +51,5 @@ impl DomainPattern {
         domain
             .strip_suffix(&self.suffix)
             .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-    }
-}
-
-impl fmt::Display for DomainPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let below = if self.below { "*." } else { "" };
-        write!(f, "{below}{}", self.suffix)
     }
 }

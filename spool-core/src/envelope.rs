@@ -2,12 +2,14 @@
 
 use crate::address::{Address, AddressError};
 use crate::attempt::RecipientIndex;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
 /// The sender of RFC 5321: a mailbox, or the null path `<>` of bounces and other notices.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[display("<{}>", self.as_str())]
 pub enum ReversePath {
     /// `<>`: never bounce this.
     Null,
@@ -43,12 +45,6 @@ impl ReversePath {
     }
 }
 
-impl fmt::Display for ReversePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{}>", self.as_str())
-    }
-}
-
 /// The BODY parameter of RFC 6152 and RFC 3030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,24 +57,16 @@ pub enum BodyKind {
     EightBitMime,
 }
 
-/// The RET parameter of RFC 3461: how much of the message a bounce carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The RET parameter of RFC 3461: how much of the message a bounce carries. Displayed as in the parameter.
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ret {
     /// The whole message.
+    #[display("FULL")]
     Full,
     /// Its headers.
+    #[display("HDRS")]
     Headers,
-}
-
-/// As in the RET parameter.
-impl fmt::Display for Ret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "FULL",
-            Self::Headers => "HDRS",
-        })
-    }
 }
 
 /// The NOTIFY parameter of RFC 3461. All false means NEVER.

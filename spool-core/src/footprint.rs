@@ -4,7 +4,7 @@
 use crate::attempt::AttemptResult;
 use crate::envelope::{Envelope, Recipient, ReversePath};
 use crate::event::Event;
-use crate::message::{Message, MessageState, Section};
+use crate::message::{Message, MessageState};
 use crate::summary::EnvelopeSummary;
 
 /// The overhead of an allocation.
@@ -31,8 +31,8 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// Memory of a message with this envelope, without its body: the envelope, the summary in its events, and the notes
-    /// of an attempt about each recipient.
+    /// Memory of a message with this envelope, without what it shares with others of its add, the body and the list of ids: the
+    /// envelope, the summary in its events, and the notes of an attempt about each recipient.
     #[must_use]
     pub fn footprint(&self) -> u64 {
         let sender = match &self.reverse_path {
@@ -51,14 +51,6 @@ impl Envelope {
         };
         let recipients: u64 = self.recipients.iter().map(one).sum();
         bytes(BASE + 2 * sender + envid) + recipients
-    }
-}
-
-impl Section {
-    /// Memory of the message, without what it shares with others of its add: the body and the list of ids.
-    #[must_use]
-    pub fn footprint(&self) -> u64 {
-        self.envelope.footprint()
     }
 }
 

@@ -5,11 +5,12 @@ use crate::bounce::Unreturned;
 use crate::clock::Timestamp;
 use crate::next_hop::NextHop;
 use crate::reply::Reply;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// Since when a message is frozen, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[display("{why}{}", at.map_or_else(String::new, |at| format!(", since {at}")))]
 pub struct Frozen {
     /// When it was frozen; `None` when that was not recorded (format 1).
     pub at: Option<Timestamp>,
@@ -18,16 +19,18 @@ pub struct Frozen {
 }
 
 /// Why a message is frozen. On disk each variant is identified by its position: new ones are added at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FrozenReason {
     /// An operator, or the submitter, froze it.
+    #[display("held{}", by.as_ref().map_or_else(String::new, |by| format!(" by {by}")))]
     Held {
         /// Who, if known.
         by: Option<String>,
     },
     /// Recipients were refused for good, or no retry interval was left.
+    #[display("failed{}", failure(*stage, host.as_ref(), reply.as_ref(), text))]
     Failed {
         /// Where in the session.
         stage: Option<Stage>,
@@ -39,15 +42,19 @@ pub enum FrozenReason {
         text: String,
     },
     /// It was tried for as long as allowed.
+    #[display("expired")]
     Expired,
     /// The presend hook asked for it.
+    #[display("frozen by the presend hook")]
     Hook,
     /// It cannot be read from the disk.
+    #[display("cannot be read: {what}")]
     Unreadable {
         /// In one line, why.
         what: String,
     },
     /// It failed or expired, and no notice about that was returned.
+    #[display("{failure}; no notice was returned: {why}")]
     Unreturned {
         /// Why it is not tried any more.
         failure: Box<Self>,
@@ -57,8 +64,9 @@ pub enum FrozenReason {
 }
 
 /// The kind of a [`FrozenReason`], without its texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FrozenKind {
     /// [`FrozenReason::Held`].
@@ -102,58 +110,10 @@ impl Frozen {
     }
 }
 
-impl fmt::Display for FrozenReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Held { by: Some(by) } => write!(f, "held by {by}"),
-            Self::Held { by: None } => f.write_str("held"),
-            Self::Failed {
-                stage,
-                host,
-                reply,
-                text,
-            } => {
-                f.write_str("failed")?;
-                if let Some(stage) = stage {
-                    write!(f, " at {stage}")?;
-                }
-                if let Some(host) = host {
-                    write!(f, " of {host}")?;
-                }
-                match reply {
-                    Some(reply) => write!(f, ": {reply}"),
-                    None if text.is_empty() => Ok(()),
-                    None => write!(f, ": {text}"),
-                }
-            }
-            Self::Expired => f.write_str("expired"),
-            Self::Hook => f.write_str("frozen by the presend hook"),
-            Self::Unreadable { what } => write!(f, "cannot be read: {what}"),
-            Self::Unreturned { failure, why } => write!(f, "{failure}; no notice was returned: {why}"),
-        }
-    }
-}
-
-impl fmt::Display for Frozen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.why.fmt(f)?;
-        match self.at {
-            Some(at) => write!(f, ", since {at}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl FrozenKind {
-    /// Its name, in one word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Hook => "hook",
-            Self::Unreadable => "unreadable",
-        }
-    }
+fn failure(stage: Option<Stage>, host: Option<&NextHop>, reply: Option<&Reply>, text: &str) -> String {
+    let reply = reply.map_or_else(|| text.to_owned(), Reply::to_string);
+    let said = (!reply.is_empty()).then(|| format!(": {reply}"));
+    let stage = stage.map(|stage| format!(" at {stage}"));
+    let host = host.map(|host| format!(" of {host}"));
+    [stage, host, said].into_iter().flatten().collect()
 }

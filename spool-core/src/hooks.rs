@@ -10,8 +10,8 @@ use crate::message::Message;
 use crate::next_hop::NextHop;
 use crate::on_error::OnError;
 use crate::reply::Reply;
+use derive_more::Debug;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,9 +53,11 @@ type PresendHook = Arc<dyn Fn(Arc<Message>) -> BoxFuture<Presend> + Send + Sync>
 type OnErrorHook = Arc<dyn Fn(Refusal) -> BoxFuture<OnError> + Send + Sync>;
 
 /// The hooks of one spool.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Hooks {
+    #[debug("{}", presend.is_some())]
     presend: Option<PresendHook>,
+    #[debug("{}", on_error.is_some())]
     on_error: Option<OnErrorHook>,
     /// How long one call may take. Default 30 s.
     pub timeout: Duration,
@@ -114,15 +116,5 @@ impl Hooks {
             Some(hook) => hook(refusal).await,
             None => refusal.default,
         }
-    }
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks")
-            .field("presend", &self.has_presend())
-            .field("on_error", &self.has_on_error())
-            .field("timeout", &self.timeout)
-            .finish()
     }
 }

@@ -17,7 +17,8 @@ pub struct IdError;
 macro_rules! ulid_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[debug("{self}")]
         pub struct $name(Ulid);
 
         impl $name {
@@ -38,12 +39,6 @@ macro_rules! ulid_newtype {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut buffer = [0; ulid::ULID_LEN];
                 f.pad(self.0.array_to_str(&mut buffer))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
             }
         }
 

@@ -4,9 +4,9 @@
 //! hops, retry intervals and the division into sections, which may come from the service's configuration.
 
 use crate::message::Section;
+use derive_more::{Debug, Display};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 /// An idempotency key, with the fingerprint of what was added under it.
@@ -44,7 +44,9 @@ impl KeyDigest {
 
 /// A digest of 128 bits of a submission. It detects mistakes, not attacks: a submitter who makes two submissions with the same
 /// fingerprint deceives nobody else.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash)]
+#[debug("{self}")]
+#[display("{:032x}", u128::from_be_bytes(self.0))]
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
@@ -73,18 +75,6 @@ impl Fingerprint {
         }
         hash.update(body);
         Self(hash.digest128().to_be_bytes())
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
     }
 }
 

@@ -16,14 +16,15 @@ use crate::related::Related;
 use crate::reply::Reply;
 use crate::retry::{RetryInterval, RetryPolicy, Schedule};
 use bytes::Bytes;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the next hops of a section come from. On disk each variant is known by its place: a new one goes to the end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum RouteOrigin {
     /// The submitter named them; they do not change. Also assumed of mail of format 1, which did not record the origin.
@@ -33,17 +34,8 @@ pub enum RouteOrigin {
     /// those of the last time, for listings.
     Configured,
     /// The built-in sink of a service without a route. Its address differs in each run.
+    #[display("built-in sink")]
     BuiltInSink,
-}
-
-impl fmt::Display for RouteOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Named => "named",
-            Self::Configured => "configured",
-            Self::BuiltInSink => "built-in sink",
-        })
-    }
 }
 
 /// One envelope of a submission, with its next hops and its retry policy. The order of the fields is the journal's format.
@@ -209,7 +201,7 @@ impl MessageState {
             failed: Vec::new(),
             schedule: Schedule::new(&section.retry),
             expires_at: section.retry.expire_after.map(|span| now.after(span)),
-            attempts: Attempts::new(),
+            attempts: Attempts::default(),
             notices: Notices::default(),
         }
     }
@@ -279,8 +271,9 @@ pub struct Message {
 }
 
 /// Where a message is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 pub enum Queue {
     /// In the journal, to be sent.
     Active,
@@ -290,17 +283,6 @@ pub enum Queue {
     Removed,
     /// Set aside for inspection.
     Quarantine,
-}
-
-impl fmt::Display for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "active",
-            Self::Frozen => "frozen",
-            Self::Removed => "removed",
-            Self::Quarantine => "quarantine",
-        })
-    }
 }
 
 impl std::str::FromStr for Queue {

@@ -2,6 +2,7 @@
 
 use crate::address::valid_domain;
 use crate::domain::a_labels;
+use derive_more::Debug;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -23,7 +24,8 @@ const ROOM: usize = 12;
 
 /// `host:port`, with IPv6 addresses in brackets; or `mx:domain:port`, the hosts in the domain's MX records at the time
 /// of the attempt (RFC 5321 section 5.1).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{self}")]
 pub struct NextHop {
     host: Arc<str>,
     port: u16,
@@ -118,12 +120,6 @@ impl fmt::Display for NextHop {
             Some(Ok(IpAddr::V6(v6))) => write!(f, "[{v6}]:{}", self.port),
             Some(Ok(IpAddr::V4(_)) | Err(_)) | None => write!(f, "{}:{}", self.host, self.port),
         }
-    }
-}
-
-impl fmt::Debug for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::attempt::{AttemptResult, Stage};
 use crate::frozen::{Frozen, FrozenKind, FrozenReason};
 use crate::message::{MessageState, Status};
+use std::borrow::Cow;
 
 impl FrozenReason {
     /// The failure of a message in this state, whose last attempt has just ended: the reply or error of the recipient
@@ -48,35 +49,32 @@ impl Frozen {
     }
 }
 
+/// Since when and why a message is frozen; `None` of one that is not.
+fn frozen(state: &MessageState) -> Option<Cow<'_, Frozen>> {
+    let recorded = state.frozen.as_deref().map(Cow::Borrowed);
+    let frozen = || recorded.unwrap_or_else(|| Cow::Owned(Frozen::unrecorded(state)));
+    (state.status == Status::Frozen).then(frozen)
+}
+
 /// The kind of the reason of a frozen message; `None` of one that is not frozen.
 #[must_use]
 pub fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
-    match (state.status, &state.frozen) {
-        (Status::Frozen, Some(frozen)) => Some(frozen.why.kind()),
-        (Status::Frozen, None) => Some(Frozen::unrecorded(state).why.kind()),
-        (Status::SendAt(_), _) => None,
-    }
+    frozen(state).map(|frozen| frozen.why.kind())
 }
 
 /// Why a message waits, in one line: the reason of a frozen message; the last reply or error of a message that waits
 /// for a retry; nothing for a message that was never tried.
 #[must_use]
 pub fn reason(state: &MessageState) -> Option<String> {
-    match (state.status, &state.frozen) {
-        (Status::Frozen, Some(frozen)) => Some(frozen.to_string()),
-        (Status::Frozen, None) => Some(Frozen::unrecorded(state).to_string()),
-        (Status::SendAt(_), _) => {
-            let report = &state.attempts.last()?.report;
-            let refused = report.refused.last();
-            match (&report.result, refused) {
-                // The message waits for those who were refused one by one.
-                (AttemptResult::Accepted(_) | AttemptResult::AllRefused, Some(refused)) => {
-                    Some(refused.reply.to_string())
-                }
-                (result, _) => Some(result.to_string()),
-            }
-        }
+    if let Some(frozen) = frozen(state) {
+        return Some(frozen.to_string());
     }
+    let report = &state.attempts.last()?.report;
+    Some(match (&report.result, report.refused.last()) {
+        // The message waits for those who were refused one by one.
+        (AttemptResult::Accepted(_) | AttemptResult::AllRefused, Some(refused)) => refused.reply.to_string(),
+        (result, _) => result.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -100,7 +98,7 @@ mod tests {
                 repeat_last: false,
             },
             expires_at: None,
-            attempts: crate::attempts::Attempts::new(),
+            attempts: crate::attempts::Attempts::default(),
             notices: crate::bounce::Notices::default(),
         }
     }

@@ -3,6 +3,7 @@
 //! The text has no control character and at most [`MAX_TEXT`] bytes, since it goes into logs and files.
 
 use crate::text::{is_printable_ascii, push_visible};
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -10,7 +11,8 @@ use std::fmt;
 pub const MAX_TEXT: usize = 512;
 
 /// An enhanced status code, RFC 3463: class, subject, detail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[display("{_0}.{_1}.{_2}")]
 pub struct EnhancedCode(pub u8, pub u16, pub u16);
 
 impl EnhancedCode {
@@ -39,12 +41,6 @@ fn number(digits: &str) -> Option<u16> {
     if plain { digits.parse().ok() } else { None }
 }
 
-impl fmt::Display for EnhancedCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
 /// A reply of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
@@ -69,12 +65,6 @@ impl Reply {
             enhanced,
             text: harmless(text),
         }
-    }
-
-    /// 2xx.
-    #[must_use]
-    pub const fn is_positive(&self) -> bool {
-        self.code >= 200 && self.code < 300
     }
 
     /// 5xx.

@@ -1,8 +1,8 @@
 //! Retries: a list of intervals, each with its jitter, and the expiry.
 //!
-//! Only this file uses the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
-//! [`Schedule`] is one of its `Backoff` policies. No clock is used here.
+//! Only this file uses the `backoff` crate: the draw within the jitter is its `randomization_factor`. No clock is used here.
 
+use crate::clock::millis;
 use backoff::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,8 +20,8 @@ impl RetryInterval {
     /// A wait of `span`, give or take `jitter` (cut to `span`).
     #[must_use]
     pub fn new(span: Duration, jitter: Duration) -> Self {
-        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let jitter_ms = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX).min(span_ms);
+        let span_ms = millis(span);
+        let jitter_ms = millis(jitter).min(span_ms);
         Self { span_ms, jitter_ms }
     }
 
@@ -162,22 +162,11 @@ impl Schedule {
 
     /// Takes the next interval and draws from it; `None` when the list has ended.
     pub fn next(&mut self, dice: &dyn Dice) -> Option<Duration> {
-        Draw { schedule: self, dice }.next_backoff()
-    }
-}
-
-struct Draw<'a> {
-    schedule: &'a mut Schedule,
-    dice: &'a dyn Dice,
-}
-
-impl Backoff for Draw<'_> {
-    fn next_backoff(&mut self) -> Option<Duration> {
-        let interval = *self.schedule.intervals.first()?;
-        if self.schedule.intervals.len() > 1 || !self.schedule.repeat_last {
-            self.schedule.intervals.remove(0);
+        let interval = *self.intervals.first()?;
+        if self.intervals.len() > 1 || !self.repeat_last {
+            self.intervals.remove(0);
         }
-        Some(self.dice.draw(interval))
+        Some(dice.draw(interval))
     }
 }
 

@@ -1,24 +1,28 @@
 //! An entry of a status listing, of a running spool or of a directory.
 
 use crate::clock::Timestamp;
+use crate::envelope::{Envelope, Recipient};
 use crate::frozen::FrozenKind;
 use crate::id::MessageId;
 use crate::message::{Message, Queue, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use crate::reason::{frozen_kind, reason};
 use crate::store::{Archive, Archived};
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
 
 /// The status as a listing shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ShownStatus {
     /// Due.
+    #[display("send now")]
     SendNow,
     /// Waiting until then.
+    #[display("send at {_0}")]
     SendAt(Timestamp),
     /// A session is running.
     Sending,
@@ -68,19 +72,6 @@ impl ShownStatus {
     }
 }
 
-impl fmt::Display for ShownStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SendNow => f.write_str("send now"),
-            Self::SendAt(due) => write!(f, "send at {due}"),
-            Self::Sending => f.write_str("sending"),
-            Self::Frozen => f.write_str("frozen"),
-            Self::Removed => f.write_str("removed"),
-            Self::Quarantined => f.write_str("quarantined"),
-        }
-    }
-}
-
 /// Sender and recipients; only when asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeSummary {
@@ -93,36 +84,33 @@ pub struct EnvelopeSummary {
 }
 
 impl EnvelopeSummary {
+    /// Of an envelope, with these of its recipients.
+    pub fn new<'a>(
+        envelope: &Envelope,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
+        size: u64,
+    ) -> Self {
+        let recipients = recipients.into_iter();
+        Self {
+            sender: envelope.reverse_path.as_str().to_owned(),
+            recipients: recipients.map(|to| to.address.to_string()).collect(),
+            size,
+        }
+    }
+
     /// The whole envelope of `message`, including recipients that are done. Events use it, since it never changes.
     #[must_use]
     pub fn whole(message: &Message) -> Self {
-        let recipients = message.envelope.recipients.iter();
-        Self {
-            sender: message.envelope.reverse_path.as_str().to_owned(),
-            recipients: recipients
-                .map(|recipient| recipient.address.to_string())
-                .collect(),
-            size: message.body_size,
-        }
+        Self::new(&message.envelope, &message.envelope.recipients, message.body_size)
     }
 
     /// The envelope of `message`, without recipients that are done.
     #[must_use]
     pub fn of(message: &Message) -> Self {
-        let address = |index| Some(message.envelope.recipient(index)?.address.to_string());
         let failed = message.state.failed.iter().map(|failed| failed.recipient);
-        Self {
-            sender: message.envelope.reverse_path.as_str().to_owned(),
-            recipients: message
-                .state
-                .remaining
-                .iter()
-                .copied()
-                .chain(failed)
-                .filter_map(address)
-                .collect(),
-            size: message.body_size,
-        }
+        let left = message.state.remaining.iter().copied().chain(failed);
+        let left = left.filter_map(|index| message.envelope.recipient(index));
+        Self::new(&message.envelope, left, message.body_size)
     }
 }
 
@@ -182,32 +170,27 @@ impl MessageSummary {
             Archive::Removed => ShownStatus::Removed,
             Archive::Quarantine => ShownStatus::Quarantined,
         };
-        let nothing = Self {
-            id,
-            queue: archive.queue(),
-            status,
-            spooled_at: id.made_at(),
-            next_hops: [].into(),
-            origin: RouteOrigin::default(),
-            envelope: None,
-            reason: None,
-            frozen: None,
-            unreadable: false,
-        };
         match archived {
             Ok(Archived { message, reason, .. }) => Self {
-                spooled_at: message.spooled_at,
-                next_hops: Arc::clone(&message.next_hops),
-                origin: message.origin,
-                envelope: Some(EnvelopeSummary::of(message)),
+                id,
+                queue: archive.queue(),
+                status,
                 reason: reason.clone(),
-                ..nothing
+                frozen: None,
+                ..Self::of(message, message.spooled_at)
             },
-            Err(why) => {
-                let mut summary = nothing;
-                summary.set_unreadable(why.clone());
-                summary
-            }
+            Err(why) => Self {
+                id,
+                queue: archive.queue(),
+                status,
+                spooled_at: id.made_at(),
+                next_hops: [].into(),
+                origin: RouteOrigin::default(),
+                envelope: None,
+                reason: Some(why.clone()),
+                frozen: None,
+                unreadable: true,
+            },
         }
     }
 

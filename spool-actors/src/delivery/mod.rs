@@ -11,7 +11,9 @@ use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context};
 use futures_util::FutureExt;
 use messages::AttemptEnded;
-use spool_core::{Attempt, AttemptReport, AttemptResult, DeliveryAgent, Job, MessageId, Timestamp, harmless};
+use spool_core::{
+    Attempt, AttemptReport, AttemptResult, DeliveryAgent, Job, MessageId, Timestamp, harmless, millis,
+};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -105,7 +107,7 @@ struct EndReport {
 impl EndReport {
     fn send(&mut self, report: AttemptReport) {
         let Some(spool) = self.spool.take() else { return };
-        let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = millis(self.started.elapsed());
         spool.do_send(AttemptEnded {
             id: self.id,
             attempt: Attempt {

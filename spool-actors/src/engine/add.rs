@@ -120,7 +120,7 @@ impl<W: World> Engine<W> {
         let (mut held, mut lines) = (Vec::with_capacity(sections.len()), Vec::new());
         let mut messages = Vec::with_capacity(sections.len());
         for section in sections {
-            held.push(whole.split(section.footprint()));
+            held.push(whole.split(section.envelope.footprint()));
             let (message, line) = self.new_message(section, status, unknown);
             messages.push(message);
             lines.push(line);
@@ -275,7 +275,8 @@ impl<W: World> Engine<W> {
 
     /// Memory for the body and all messages of an add.
     pub(super) fn charge(&self, submission: &Submission) -> Result<Held, AddError> {
-        let envelopes = submission.sections.iter().map(Section::footprint);
+        let sections = submission.sections.iter();
+        let envelopes = sections.map(|section| section.envelope.footprint());
         let ids = size_of::<MessageId>() * (submission.related.len() + submission.sections.len());
         let shared = u64::try_from(submission.body.len().saturating_add(ids)).unwrap_or(u64::MAX);
         let bytes = envelopes.fold(shared, u64::saturating_add);
@@ -297,16 +298,13 @@ fn initial_state(new: &NewMessage, spooled_at: Timestamp) -> MessageState {
 /// The event of a message that was added.
 pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
-    let recipients = envelope.recipients.iter();
     let mut event = Event::new(0, at, EventKind::Spooled);
     event.id = Some(message.id);
     event.flows = flows.to_vec();
-    event.envelope = Some(Arc::new(EnvelopeSummary {
-        sender: envelope.reverse_path.as_str().to_owned(),
-        recipients: recipients
-            .map(|recipient| recipient.address.to_string())
-            .collect(),
+    event.envelope = Some(Arc::new(EnvelopeSummary::new(
+        envelope,
+        &envelope.recipients,
         size,
-    }));
+    )));
     event
 }

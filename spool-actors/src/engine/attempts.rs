@@ -117,7 +117,7 @@ impl<W: World> Engine<W> {
         self.set_right(&mut message);
         let freeze = self.asked_to_freeze(&mut message, now);
         let mut hosts = attempt.report.before.iter();
-        let in_doubt = attempt.in_doubt() || hosts.any(|host| host.report.in_doubt());
+        let in_doubt = attempt.report.in_doubt() || hosts.any(|host| host.report.in_doubt());
         let kinds = in_doubt.then_some(EventKind::InDoubt);
         let kinds: Vec<EventKind> = kinds.into_iter().collect();
         let record = Record::wanted().then(|| AttemptRecord::new(&message, &attempt));

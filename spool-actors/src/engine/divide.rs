@@ -253,7 +253,7 @@ impl<W: World> Engine<W> {
 /// Bytes that a new message takes in memory beside its body.
 fn footprint(new: &NewMessage) -> u64 {
     let history = new.state.as_ref().map_or(0, |state| state.footprint());
-    new.section.footprint().saturating_add(history)
+    new.section.envelope.footprint().saturating_add(history)
 }
 
 /// Bytes of memory that an add of a divided message takes beside the message itself.

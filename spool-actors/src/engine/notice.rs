@@ -5,7 +5,7 @@ use super::queue::Known;
 use super::round::Round;
 use super::{Engine, World};
 use bytes::Bytes;
-use spool_core::bounce::{Decision, Report, Returned, Unreturned, build};
+use spool_core::bounce::{Decision, Report, Unreturned, build};
 use spool_core::store::NewMessage;
 use spool_core::{Envelope, Message, MessageId, NextHop, RouteOrigin, Routing, Section, Status, Timestamp};
 use std::sync::Arc;
@@ -38,14 +38,7 @@ impl<W: World> Engine<W> {
     ) -> Option<(NewMessage, Bytes, NewNotice)> {
         let config = self.returning.config.as_ref()?;
         let report = Report::new(&round.message, decision, &round.body, round.by_hand);
-        let returned = Returned {
-            id,
-            at: now,
-            host: &config.host,
-            from: &config.from,
-            size_limit: config.size_limit,
-        };
-        let (envelope, text) = build(&report, &returned)?;
+        let (envelope, text) = build(&report, config, id, now)?;
         let retry = config.retry.clone();
         let (origin, next_hops) = self.route_of_notice(&envelope, &round.message);
         let body = Bytes::from(text);
@@ -59,7 +52,10 @@ impl<W: World> Engine<W> {
             known: Known {
                 id,
                 spooled_at: now,
-                size: Size::new(u64::try_from(body.len()).unwrap_or(u64::MAX), section.footprint()),
+                size: Size::new(
+                    u64::try_from(body.len()).unwrap_or(u64::MAX),
+                    section.envelope.footprint(),
+                ),
                 expires_at: section.retry.expire_after.map(|span| now.after(span)),
                 origin,
                 destination: self.queue.enlist(&section.next_hops),

@@ -8,7 +8,7 @@ use super::notice::NewNotice;
 use super::round::Round;
 use super::{Effect, Engine, Tag, World};
 use bytes::Bytes;
-use spool_core::bounce::{Decision, NoticeConfig, OnFailure, ReturnLimit, Terms, Unreturned, decide, settle};
+use spool_core::bounce::{Decision, NoticeConfig, OnFailure, ReturnLimit, Unreturned, decide, settle};
 use spool_core::disposition::Fate;
 use spool_core::log::{GivenUp, Record};
 use spool_core::store::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
@@ -159,15 +159,14 @@ impl<W: World> Engine<W> {
         if round.by_hand {
             let mut known = message.clone();
             known.state.notices.unknown_submitter = false;
-            let terms = Terms::new(OnFailure::Bounce, None);
-            return decide(&known, &[], &terms, now);
+            return decide(&known, &[], OnFailure::Bounce, None, now);
         }
-        let mut terms = config.terms();
-        if round.freeze.is_some() {
+        let (on_failure, late_after) = match round.freeze {
             // A person holds it: it is neither given up nor late.
-            terms = Terms::new(OnFailure::Freeze, None);
-        }
-        let decision = decide(message, &round.relayed, &terms, now);
+            Some(_) => (OnFailure::Freeze, None),
+            None => (config.on_failure, config.delay_warning_after),
+        };
+        let decision = decide(message, &round.relayed, on_failure, late_after, now);
         let failures = !decision.failed.is_empty();
         if decision.has_notice() && !self.returning.limit.take(message, failures, now) {
             tracing::warn!(id = %message.id, flow = ?message.flows, "its reverse-path gets no more notices in this hour");

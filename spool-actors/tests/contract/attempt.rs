@@ -32,7 +32,7 @@ async fn transaction_keeps_the_reply_of_every_recipient() {
     bench.answer(verdict.clone()).await;
     bench.idle().await;
     let state = bench.details(id).await.message.state;
-    assert_eq!(state.attempts.kept()[0].report.refused, verdict.refused);
+    assert_eq!(state.attempts[0].report.refused, verdict.refused);
     assert_eq!((state.remaining, state.failed[0].recipient), (vec![2], 0));
     end(bench.spool).await;
 }
@@ -89,7 +89,7 @@ async fn attempts_are_all_kept_with_peer_reply_and_time() {
     let bench = bench.crash().await;
     drop(running);
     let details = bench.details(id).await;
-    let attempts = details.message.state.attempts.kept();
+    let attempts = &details.message.state.attempts;
     assert_eq!(attempts[0].report, verdict);
     assert_eq!(
         (attempts[0].at, attempts[1].at),

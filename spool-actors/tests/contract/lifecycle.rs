@@ -174,7 +174,7 @@ async fn an_attempt_that_panics_is_a_failed_attempt_and_nothing_else() {
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     let kept = on_disk(dir.path());
     assert!(
-        kept[0].state.attempts.kept()[0]
+        kept[0].state.attempts[0]
             .report
             .result
             .to_string()
@@ -206,7 +206,7 @@ async fn an_attempt_that_a_crash_cut_short_is_in_doubt_and_made_again() {
     let (job, answer) = jobs.next().await;
     assert_eq!((job.message, job.body), (ids[0], Bytes::from_static(b"x\r\n")));
     let on_disk = on_disk(copy.path());
-    let attempts = on_disk[0].state.attempts.kept();
+    let attempts = &on_disk[0].state.attempts;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].report.result, AttemptResult::Interrupted);
     assert_eq!(
@@ -296,7 +296,7 @@ async fn a_panic_in_the_spool_actor_is_reported_and_costs_neither_mail_nor_answe
     let (spool, mut jobs) = open(dir.path()).await;
     let (job, answer) = jobs.next().await;
     assert_eq!(job.message, id);
-    assert!(on_disk(dir.path())[0].state.attempts.kept()[0].in_doubt());
+    assert!(on_disk(dir.path())[0].state.attempts[0].report.in_doubt());
     answer.send(accepted()).unwrap();
     end(spool).await;
 }

@@ -105,7 +105,11 @@ async fn freeze_of_a_message_being_sent_outlives_a_crash() {
     drop(running);
     bench.idle().await;
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
-    assert!(bench.details(id).await.message.state.attempts.kept()[0].in_doubt());
+    assert!(
+        bench.details(id).await.message.state.attempts[0]
+            .report
+            .in_doubt()
+    );
     assert!(bench.jobs.none());
     end(bench.spool).await;
 }

@@ -94,7 +94,7 @@ async fn four_days_of_refusals_keep_the_state_of_a_message_small() {
     }
     let attempts = bench.details(id).await.message.state.attempts;
     assert_eq!(attempts.total(), 200);
-    assert_eq!(attempts.kept().len(), 1 + MAX_LAST_ATTEMPTS);
+    assert_eq!(attempts.len(), 1 + MAX_LAST_ATTEMPTS);
     // As large at the end as it was with all places taken, but for the number left out.
     assert!(sizes[199] <= sizes[25] + 10, "{sizes:?}");
     end(bench.spool).await;

@@ -217,7 +217,7 @@ async fn the_disk_knows_where_an_attempt_went() {
     let (_again, _answer) = bench.jobs.next().await;
     let attempts = bench.details(id).await.message.state.attempts;
     let last = attempts.last().unwrap();
-    assert!(last.in_doubt());
+    assert!(last.report.in_doubt());
     assert_eq!(last.report.peer, Some("new:25".parse().unwrap()));
 }
 
@@ -233,7 +233,7 @@ async fn an_attempt_in_doubt_names_no_host_that_its_message_was_rerouted_to_mean
     assert_eq!(goes_to(&job), "named:25");
     let attempts = bench.details(id).await.message.state.attempts;
     let last = attempts.last().unwrap();
-    assert!(last.in_doubt());
+    assert!(last.report.in_doubt());
     assert_eq!(last.report.peer, None);
     // The one that has begun since went there.
     let bench = bench.crash().await;

@@ -5,7 +5,7 @@
 use super::units::{hops, size, span, when};
 use super::wrap::wrapped;
 use crate::page::{AttemptPage, Page, RecipientFate, RecipientPage};
-use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
+use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless, millis};
 use std::io::{self, Write};
 
 /// The column of the values.
@@ -101,10 +101,10 @@ fn status(page: &Page, now: Timestamp) -> String {
 
 fn retries(page: &Page) -> String {
     let intervals = page.retry_intervals.iter().map(|interval| {
-        let span = span(interval.span_ms);
-        match interval.jitter_ms {
-            0 => span,
-            jitter => format!("{span}±{}", self::span(jitter)),
+        let [length, jitter] = [interval.span(), interval.jitter()].map(millis);
+        match jitter {
+            0 => span(length),
+            jitter => format!("{}±{}", span(length), span(jitter)),
         }
     });
     let intervals: Vec<String> = intervals.collect();

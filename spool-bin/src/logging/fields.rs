@@ -81,15 +81,20 @@ impl Visit for EventFields {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.value(field, Value::Integer(value));
+        self.value(field, Value::Plain(value.to_string().into()));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.value(field, Value::Float(value));
+        let number = if value.is_finite() {
+            value.to_string()
+        } else {
+            "null".to_owned()
+        };
+        self.value(field, Value::Plain(number.into()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.value(field, Value::Flag(value));
+        self.value(field, Value::flag(value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {

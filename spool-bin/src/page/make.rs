@@ -1,6 +1,6 @@
 //! Makes the page of a message from its record.
 
-use super::{AttemptPage, IntervalPage, NoticePage, Page, RecipientFate, RecipientPage, RefusedPage};
+use super::{AttemptPage, NoticePage, Page, RecipientFate, RecipientPage, RefusedPage};
 use spool_core::{
     Address, Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageId, MessageState, Queue,
     Recipient, RecipientIndex, Reply, ShownStatus, Stage,
@@ -13,10 +13,6 @@ impl Page {
     pub(crate) fn of(message: &Message, queue: Queue, status: ShownStatus, reason: Option<String>) -> Self {
         let state = &message.state;
         let archived = matches!(queue, Queue::Removed | Queue::Quarantine);
-        let retry = state.schedule.intervals.iter().map(|interval| IntervalPage {
-            span_ms: millis(interval.span()),
-            jitter_ms: millis(interval.jitter()),
-        });
         Self {
             id: message.id,
             queue,
@@ -35,7 +31,7 @@ impl Page {
             next_hops: Arc::clone(&message.next_hops),
             next_hops_afterwards: None,
             route: message.origin,
-            retry_intervals: retry.collect(),
+            retry_intervals: state.schedule.intervals.clone(),
             repeat_last: state.schedule.repeat_last,
             attempts: state
                 .attempts
@@ -62,10 +58,6 @@ impl Page {
             }
         }
     }
-}
-
-fn millis(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn mail_parameters(message: &Message) -> Vec<String> {
@@ -178,7 +170,7 @@ impl AttemptPage {
             code: reply.map(|reply| reply.code),
             enhanced: reply.and_then(|reply| Some(reply.enhanced?.to_string())),
             text: reply.map_or_else(|| spool_core::harmless(text), |reply| reply.text.clone()),
-            in_doubt: attempt.in_doubt(),
+            in_doubt: report.in_doubt(),
             refused: refused.collect(),
         }
     }

@@ -10,8 +10,8 @@ pub(crate) mod tests;
 use serde::{Deserialize, Serialize};
 use spool_core::bounce::Action;
 use spool_core::{
-    FlowId, Message, MessageId, NextHop, Queue, RecipientIndex, Reply, RouteOrigin, ShownStatus, Stage,
-    Timestamp,
+    FlowId, Message, MessageId, NextHop, Queue, RecipientIndex, Reply, RetryInterval, RouteOrigin,
+    ShownStatus, Stage, Timestamp,
 };
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) struct Page {
     /// Where they come from: `named`, `configured` or `built_in_sink`.
     pub(crate) route: RouteOrigin,
     /// The retry intervals that are left, in milliseconds.
-    pub(crate) retry_intervals: Vec<IntervalPage>,
+    pub(crate) retry_intervals: Vec<RetryInterval>,
     pub(crate) repeat_last: bool,
     pub(crate) attempts: Vec<AttemptPage>,
     /// How many attempts after the first one are not listed.
@@ -116,13 +116,6 @@ pub(crate) enum RecipientFate {
     Done,
     /// No attempt of this message has delivered to it, and none will: the message was divided, or a hook handled it.
     Elsewhere,
-}
-
-/// A retry interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct IntervalPage {
-    pub(crate) span_ms: u64,
-    pub(crate) jitter_ms: u64,
 }
 
 /// One attempt.

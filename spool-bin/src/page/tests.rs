@@ -91,7 +91,7 @@ fn a_recipient_moved_to_another_message_is_not_shown_delivered() {
     let mut message = message();
     // The first attempt left the third one out, and then it went on in another message.
     message.state.remaining.clear();
-    let (first, rest) = message.state.attempts.kept().split_first().unwrap();
+    let (first, rest) = message.state.attempts.split_first().unwrap();
     let (mut first, rest) = (first.clone(), rest.to_vec());
     first.report.refused.push(RefusedRecipient {
         recipient: 2,

@@ -3,6 +3,7 @@
 //! It depends on the record of the original only; the same input gives the same bytes. Text of a peer, a submitter or
 //! the original cannot change its structure.
 
+use super::config::NoticeConfig;
 use super::original::{Original, message_id, original};
 use super::parts::{delivery_status, explanation};
 use super::record::Action;
@@ -10,7 +11,7 @@ use super::report::Report;
 use super::write::{Lines, word};
 use crate::clock::Timestamp;
 use crate::domain::a_labels;
-use crate::envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, ReversePath};
+use crate::envelope::{Envelope, Notify, Recipient, ReversePath};
 use crate::id::MessageId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,36 +22,26 @@ const MAX_FAILED_NAMED: usize = 50;
 /// Bytes in a line of base64, before they are encoded.
 const BASE64_LINE: usize = 57;
 
-/// Who returns a notice, and how much of the original goes with it.
-#[derive(Debug, Clone, Copy)]
-pub struct Returned<'a> {
-    /// The id of the notice.
-    pub id: MessageId,
-    /// When it is made.
-    pub at: Timestamp,
-    /// The name of this host: the Reporting-MTA.
-    pub host: &'a str,
-    /// The address in From.
-    pub from: &'a str,
-    /// The largest original that is returned whole, in bytes.
-    pub size_limit: usize,
-}
-
-/// The envelope of a notice about `message`, and its text. `None` when the reverse-path is null.
+/// The envelope of the notice `id` about a message, made at `at`, and its text. `None` when the reverse-path is null.
 #[must_use]
-pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, Vec<u8>)> {
+pub fn build(
+    report: &Report<'_>,
+    config: &NoticeConfig,
+    id: MessageId,
+    at: Timestamp,
+) -> Option<(Envelope, Vec<u8>)> {
     let ReversePath::Mailbox(to) = &report.message.envelope.reverse_path else {
         return None;
     };
-    let (third, note) = original(report.body, report.extent(), returned.size_limit);
+    let (third, note) = original(report.body, report.extent(), config.size_limit);
     let (text, fields) = (
-        explanation(report, returned.host, note.as_deref()),
-        delivery_status(report, returned.host),
+        explanation(report, &config.host, note.as_deref()),
+        delivery_status(report, &config.host),
     );
     let parts: [&[u8]; 3] = [&text, &fields, carried(&third)];
-    let boundary = boundary(returned.id, &parts);
+    let boundary = boundary(id, &parts);
     let mut out = Lines::default();
-    header(&mut out, report, returned, to.as_str());
+    header(&mut out, report, config, (id, at), to.as_str());
     if let Some(note) = &note {
         out.field("X-Spool-Note", note);
     }
@@ -92,17 +83,13 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     }
     out.line("");
     out.line(&format!("--{boundary}--"));
+    let recipient = Recipient {
+        notify: Some(Notify::default()),
+        ..Recipient::new(to.clone())
+    };
     let envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        recipients: vec![Recipient {
-            address: to.clone(),
-            notify: Some(Notify::default()),
-            orcpt: None,
-        }],
-        parameters: MailParameters {
-            body: BodyKind::SevenBit,
-            ..MailParameters::default()
-        },
+        recipients: vec![recipient],
+        ..Envelope::of(ReversePath::Null, [])
     };
     Some((envelope, out.into_bytes()))
 }
@@ -138,19 +125,25 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &str) {
+fn header(
+    out: &mut Lines,
+    report: &Report<'_>,
+    config: &NoticeConfig,
+    (id, at): (MessageId, Timestamp),
+    to: &str,
+) {
     let subject = match (report.has(Action::Failed), report.has(Action::Delayed)) {
         (true, _) => "Undelivered mail: returned to its sender",
         (false, true) => "Delayed mail: still being tried",
         (false, false) => "Relayed mail: no further notices can be expected",
     };
-    let host = word(returned.host);
-    let from = format!("<{}>", word(returned.from));
+    let host = word(&config.host);
+    let from = format!("<{}>", word(&config.from));
     out.word_field("From", "Mail Delivery System ", &from);
     out.word_field("To", "", &to_header(to));
     out.field("Subject", subject);
-    out.field("Date", &returned.at.rfc5322());
-    out.field("Message-ID", &format!("<{}@{host}>", returned.id));
+    out.field("Date", &at.rfc5322());
+    out.field("Message-ID", &format!("<{id}@{host}>"));
     if let Some(id) = message_id(report.body) {
         out.field("In-Reply-To", id);
         out.field("References", id);

@@ -1,6 +1,6 @@
 //! The configuration of notices.
 
-use super::decision::{OnFailure, Terms};
+use super::decision::OnFailure;
 use crate::retry::RetryPolicy;
 use std::time::Duration;
 
@@ -40,11 +40,5 @@ impl NoticeConfig {
             per_hour: 20,
             retry: RetryPolicy::default(),
         }
-    }
-
-    /// The part for [`decide`](super::decide).
-    #[must_use]
-    pub const fn terms(&self) -> Terms {
-        Terms::new(self.on_failure, self.delay_warning_after)
     }
 }

@@ -22,27 +22,6 @@ pub enum OnFailure {
     Freeze,
 }
 
-/// The configured rules for notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Terms {
-    /// What happens to failed recipients.
-    pub on_failure: OnFailure,
-    /// The time after which the submitter is notified, once, that a message is late; `None`: never.
-    pub delay_warning_after: Option<Duration>,
-}
-
-impl Terms {
-    /// These terms.
-    #[must_use]
-    pub const fn new(on_failure: OnFailure, delay_warning_after: Option<Duration>) -> Self {
-        Self {
-            on_failure,
-            delay_warning_after,
-        }
-    }
-}
-
 /// What a notice reports after an attempt. Every failed recipient is in `failed` or `unwanted`, or stays with the
 /// message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,9 +73,16 @@ impl Decision {
 }
 
 /// What a notice reports about `message`, whose state is that after the attempt, at `now`. `relayed`: recipients that
-/// asked for SUCCESS and were accepted in this attempt by a next hop without DSN.
+/// asked for SUCCESS and were accepted in this attempt by a next hop without DSN. `late_after`: the time after which the
+/// submitter is notified, once, that the message is late.
 #[must_use]
-pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now: Timestamp) -> Decision {
+pub fn decide(
+    message: &Message,
+    relayed: &[RecipientIndex],
+    on_failure: OnFailure,
+    late_after: Option<Duration>,
+    now: Timestamp,
+) -> Decision {
     let (state, envelope) = (&message.state, &message.envelope);
     let null = envelope.reverse_path.is_null();
     let may_tell = !null && !state.notices.unknown_submitter;
@@ -106,7 +92,7 @@ pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now:
             .is_some_and(|recipient| what(recipient.notify))
     };
     let mut decision = Decision::default();
-    if terms.on_failure == OnFailure::Bounce && !state.failed.is_empty() {
+    if on_failure == OnFailure::Bounce && !state.failed.is_empty() {
         if null {
             decision.unreturned = Some(Unreturned::NullReversePath);
         } else {
@@ -126,7 +112,7 @@ pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now:
     decision.relayed = relayed.iter().copied().filter(success).collect();
     let late = |after: Duration| message.spooled_at.after(after) <= now;
     let waits = matches!(state.status, Status::SendAt(_)) && !state.remaining.is_empty();
-    if waits && terms.delay_warning_after.is_some_and(late) && !state.notices.told_of_delay() {
+    if waits && late_after.is_some_and(late) && !state.notices.told_of_delay() {
         let delay = |index: &RecipientIndex| wants(*index, wants_delay);
         decision.delayed = state.remaining.iter().copied().filter(delay).collect();
         decision.is_late = true;
@@ -184,7 +170,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
     const NOW: Timestamp = Timestamp(3_600_000);
-    const TERMS: Terms = Terms::new(OnFailure::Bounce, Some(HOUR));
+    const TERMS: (OnFailure, Option<Duration>) = (OnFailure::Bounce, Some(HOUR));
 
     /// NOTIFY as RCPT has it; the empty text is none.
     fn notify(text: &str) -> Option<Notify> {
@@ -230,8 +216,12 @@ mod tests {
         }
     }
 
-    fn told(message: &Message, terms: &Terms, now: Timestamp) -> (Decision, [bool; 3]) {
-        let decision = decide(message, &[2], terms, now);
+    fn told(
+        message: &Message,
+        terms: (OnFailure, Option<Duration>),
+        now: Timestamp,
+    ) -> (Decision, [bool; 3]) {
+        let decision = decide(message, &[2], terms.0, terms.1, now);
         let any = decision.actions().map(|(_, recipients)| !recipients.is_empty());
         (decision, any)
     }
@@ -250,7 +240,7 @@ mod tests {
             ("SUCCESS,FAILURE,DELAY", true, true, true),
         ] {
             let message = message(notify(text));
-            let (decision, any) = told(&message, &TERMS, NOW);
+            let (decision, any) = told(&message, TERMS, NOW);
             assert_eq!(any, [failed, delayed, relayed], "{text}");
             // A notice covers each failed recipient, or its NOTIFY asks for none.
             let unwanted: &[u32] = if failed { &[] } else { &[0] };
@@ -270,21 +260,21 @@ mod tests {
     fn a_message_is_late_once_and_only_after_its_time() {
         let mut message = message(None);
         assert_eq!(
-            told(&message, &TERMS, Timestamp(NOW.0 - 1)).1,
+            told(&message, TERMS, Timestamp(NOW.0 - 1)).1,
             [true, false, false]
         );
         assert_eq!(
-            told(&message, &Terms::new(OnFailure::Bounce, None), NOW).1,
+            told(&message, (OnFailure::Bounce, None), NOW).1,
             [true, false, false]
         );
-        let (decision, any) = told(&message, &TERMS, NOW);
+        let (decision, any) = told(&message, TERMS, NOW);
         assert_eq!(any, [true, true, false]);
         settle(&mut message.state, &decision, None, NOW);
-        assert_eq!(told(&message, &TERMS, NOW).1, [false, false, false]);
+        assert_eq!(told(&message, TERMS, NOW).1, [false, false, false]);
         let mut frozen = self::message(None);
         frozen.state.set_status(Status::Frozen, None);
         assert_eq!(
-            told(&frozen, &TERMS, NOW).1,
+            told(&frozen, TERMS, NOW).1,
             [true, false, false],
             "a person holds it"
         );
@@ -295,7 +285,7 @@ mod tests {
         for text in ["", "NEVER", "SUCCESS,FAILURE,DELAY"] {
             let mut message = message(notify(text));
             Arc::make_mut(&mut message.envelope).reverse_path = ReversePath::Null;
-            let (decision, any) = told(&message, &TERMS, NOW);
+            let (decision, any) = told(&message, TERMS, NOW);
             assert_eq!(
                 (any, decision.unreturned),
                 ([false; 3], Some(Unreturned::NullReversePath)),
@@ -316,7 +306,7 @@ mod tests {
         ] {
             let mut message = message(notify(text));
             message.state.notices.unknown_submitter = true;
-            let (decision, any) = told(&message, &TERMS, NOW);
+            let (decision, any) = told(&message, TERMS, NOW);
             assert_eq!(any, [false; 3], "{text}");
             assert_eq!(
                 decision.unreturned,
@@ -331,7 +321,7 @@ mod tests {
     #[test]
     fn with_freeze_failures_are_kept_and_delays_reported() {
         let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
-        let (decision, any) = told(&message, &Terms::new(OnFailure::Freeze, Some(HOUR)), NOW);
+        let (decision, any) = told(&message, (OnFailure::Freeze, Some(HOUR)), NOW);
         assert_eq!((any, decision.unreturned), ([false, true, true], None));
         settle(&mut message.state, &decision, None, NOW);
         assert_eq!(message.state.failed.len(), 1);
@@ -340,7 +330,7 @@ mod tests {
     #[test]
     fn beyond_the_limit_failures_are_kept_without_a_notice() {
         let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
-        let decision = told(&message, &TERMS, NOW).0.without_notice(Unreturned::TooMany);
+        let decision = told(&message, TERMS, NOW).0.without_notice(Unreturned::TooMany);
         assert!(!decision.has_notice() && decision.unreturned == Some(Unreturned::TooMany));
         settle(&mut message.state, &decision, None, NOW);
         assert_eq!(

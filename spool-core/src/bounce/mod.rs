@@ -15,9 +15,9 @@ mod report;
 mod unreturned;
 mod write;
 
-pub use build::{Returned, build};
+pub use build::build;
 pub use config::NoticeConfig;
-pub use decision::{Decision, OnFailure, Terms, decide, settle};
+pub use decision::{Decision, OnFailure, decide, settle};
 pub use limit::ReturnLimit;
 pub use record::{Action, Notice, Notices};
 pub use report::{Report, ReportedRecipient};

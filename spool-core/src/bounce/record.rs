@@ -3,13 +3,14 @@
 use crate::attempt::RecipientIndex;
 use crate::clock::Timestamp;
 use crate::id::MessageId;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The action of a recipient in a notice, as in RFC 3464 section 2.3.3. On disk each variant is identified by its
 /// position: new ones are added at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
     /// It will not be delivered.
@@ -18,16 +19,6 @@ pub enum Action {
     Delayed,
     /// A next hop that sends no notices accepted it.
     Relayed,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed => "failed",
-            Self::Delayed => "delayed",
-            Self::Relayed => "relayed",
-        })
-    }
 }
 
 /// A notice about some recipients, or a notice that was not wanted.

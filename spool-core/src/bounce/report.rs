@@ -54,7 +54,7 @@ impl<'a> Report<'a> {
     /// before the decision is recorded. `by_hand`: an operator ended the message, and it did not expire.
     #[must_use]
     pub fn new(message: &'a Message, decision: &Decision, body: &'a [u8], by_hand: bool) -> Self {
-        let attempts = message.state.attempts.kept();
+        let attempts = &message.state.attempts;
         // The replies of each attempt to individual recipients.
         let mut refused = HashMap::new();
         for (nth, attempt) in attempts.iter().enumerate() {

@@ -2,9 +2,8 @@
 //! result.
 
 use super::line::{Level, Line, Value};
-use super::times_of;
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::envelope::Envelope;
 use crate::id::{FlowId, MessageId};
 use crate::message::{Message, MessageState, Status};
@@ -13,16 +12,10 @@ use crate::reply::Reply;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Milliseconds, at most as many as fit.
-pub(super) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// The result of a recipient in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutcomeKind {
+enum Outcome {
     /// Accepted by the next hop.
     Delivered,
     /// To be tried again.
@@ -33,7 +26,7 @@ pub enum OutcomeKind {
     Discharged,
 }
 
-impl OutcomeKind {
+impl Outcome {
     const fn event(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -42,15 +35,6 @@ impl OutcomeKind {
             Self::Discharged => "discharged",
         }
     }
-}
-
-/// A recipient and its result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// Which.
-    pub recipient: RecipientIndex,
-    /// What.
-    pub kind: OutcomeKind,
 }
 
 /// A completed attempt.
@@ -63,7 +47,7 @@ pub struct AttemptRecord {
     /// Its number in the message's record, from 1.
     number: u64,
     tried: Vec<RecipientIndex>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<(RecipientIndex, Outcome)>,
     /// When the deferred recipients are tried again.
     next: Option<Timestamp>,
     delays: [u64; 4],
@@ -77,7 +61,8 @@ impl AttemptRecord {
             Status::SendAt(due) => due.max(message.spooled_at).min(attempt.at),
             Status::Frozen => attempt.at,
         };
-        let (connecting, transmission) = times_of(&attempt.report, attempt.duration_ms);
+        let transmission = attempt.report.transmission.map_or(0, millis);
+        let transmission = transmission.min(attempt.duration_ms);
         Self {
             id: message.id,
             flows: message.flows.clone(),
@@ -90,7 +75,7 @@ impl AttemptRecord {
             delays: [
                 millis(due.since(message.spooled_at)),
                 millis(attempt.at.since(due)),
-                connecting,
+                attempt.duration_ms - transmission,
                 transmission,
             ],
         }
@@ -107,17 +92,17 @@ impl AttemptRecord {
             .map(|refused| refused.recipient)
             .collect();
         let taken = matches!(self.report.result, AttemptResult::Accepted(_));
-        let outcome = |recipient| Outcome {
-            recipient,
-            kind: if later.contains(&recipient) {
-                OutcomeKind::Deferred
+        let outcome = |recipient| {
+            let outcome = if later.contains(&recipient) {
+                Outcome::Deferred
             } else if failed.contains(&recipient) {
-                OutcomeKind::Failed
+                Outcome::Failed
             } else if taken && !refused.contains(&recipient) {
-                OutcomeKind::Delivered
+                Outcome::Delivered
             } else {
-                OutcomeKind::Discharged
-            },
+                Outcome::Discharged
+            };
+            (recipient, outcome)
         };
         self.outcomes = std::mem::take(&mut self.tried).into_iter().map(outcome).collect();
         self.next = match after.status {
@@ -136,7 +121,7 @@ impl AttemptRecord {
         envelope
             .saturating_add(refused.sum())
             .saturating_add(self.report.before.len() * 1024)
-            .saturating_add(self.outcomes.len() * size_of::<Outcome>())
+            .saturating_add(self.outcomes.len() * size_of::<(RecipientIndex, Outcome)>())
     }
 
     pub(super) fn lines(&self, each: &mut dyn FnMut(Line<'_>)) {
@@ -148,8 +133,8 @@ impl AttemptRecord {
         let refused: HashMap<_, _> = refused
             .map(|(refused, host)| (refused.recipient, (&refused.reply, host)))
             .collect();
-        for outcome in &self.outcomes {
-            each(self.line(*outcome, refused.get(&outcome.recipient).copied()));
+        for (recipient, outcome) in &self.outcomes {
+            each(self.line(*recipient, *outcome, refused.get(recipient).copied()));
         }
     }
 
@@ -173,10 +158,15 @@ impl AttemptRecord {
         line
     }
 
-    fn line<'s>(&'s self, outcome: Outcome, refused: Option<(&'s Reply, Option<&'s NextHop>)>) -> Line<'s> {
+    fn line<'s>(
+        &'s self,
+        recipient: RecipientIndex,
+        outcome: Outcome,
+        refused: Option<(&'s Reply, Option<&'s NextHop>)>,
+    ) -> Line<'s> {
         let report = &self.report;
-        let mut line = self.begin(outcome.kind.event());
-        let recipient = self.envelope.recipient(outcome.recipient);
+        let mut line = self.begin(outcome.event());
+        let recipient = self.envelope.recipient(recipient);
         let recipient = recipient.map_or("", |recipient| recipient.address.as_str());
         line.add("recipient", Value::address(recipient));
         let host = refused.map_or(report.peer.as_ref(), |(_, host)| host);
@@ -190,7 +180,7 @@ impl AttemptRecord {
         line.add("delays", Value::Stages(self.delays));
         protection(&mut line, report);
         line.add("attempt", Value::Number(self.number));
-        if let Some(next) = self.next.filter(|_| outcome.kind == OutcomeKind::Deferred) {
+        if let Some(next) = self.next.filter(|_| outcome == Outcome::Deferred) {
             line.shown("next", next);
         }
         line
@@ -242,7 +232,7 @@ fn protection<'r>(line: &mut Line<'r>, report: &'r AttemptReport) {
         Some(text) if text.starts_with("TLS") => {
             let version = text.split(' ').next().unwrap_or(text);
             line.word("tls", version);
-            line.add("verified", Value::Flag(is_verified(text)));
+            line.add("verified", Value::flag(is_verified(text)));
         }
         Some(text) => {
             line.word("tls", "none");

@@ -18,14 +18,10 @@ pub enum Level {
 pub enum Value<'a> {
     /// A whole number.
     Number(u64),
-    /// A whole number that may be negative.
-    Integer(i64),
-    /// A number.
-    Float(f64),
+    /// A number or a boolean, as JSON writes it.
+    Plain(Cow<'static, str>),
     /// Milliseconds, written as seconds with three decimals.
     Seconds(u64),
-    /// A boolean.
-    Flag(bool),
     /// The id of a message or a flow, written the same.
     Id(MessageId),
     /// A word that contains no mail address: an id, a host, a name defined by this program.
@@ -47,6 +43,12 @@ impl<'a> Value<'a> {
     #[must_use]
     pub const fn address(text: &'a str) -> Self {
         Self::Address(Cow::Borrowed(text))
+    }
+
+    /// A boolean.
+    #[must_use]
+    pub const fn flag(set: bool) -> Self {
+        Self::Plain(Cow::Borrowed(if set { "true" } else { "false" }))
     }
 
     /// The id of a flow.
@@ -71,27 +73,26 @@ pub trait Redact {
 }
 
 impl Value<'_> {
+    /// The text of a value that is one.
+    fn as_text(&self) -> Option<&str> {
+        if let Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
     fn redact(&mut self, by: &dyn Redact) {
-        match self {
-            Self::Address(address) | Self::User(address) => {
-                if !address.is_empty() {
-                    *address = by.address(address).into();
-                }
+        if let Self::Address(address) | Self::User(address) = self {
+            if !address.is_empty() {
+                *address = by.address(address).into();
             }
-            Self::Text(text) => {
-                if let Cow::Owned(redacted) = by.text(text) {
-                    *text = redacted.into();
-                }
+        } else if let Self::Text(text) = self {
+            if let Cow::Owned(redacted) = by.text(text) {
+                *text = redacted.into();
             }
-            Self::List(all) => all.iter_mut().for_each(|value| value.redact(by)),
-            Self::Number(_)
-            | Self::Integer(_)
-            | Self::Float(_)
-            | Self::Seconds(_)
-            | Self::Flag(_)
-            | Self::Id(_)
-            | Self::Word(_)
-            | Self::Stages(_) => {}
+        } else if let Self::List(all) = self {
+            all.iter_mut().for_each(|value| value.redact(by));
         }
     }
 
@@ -102,45 +103,17 @@ impl Value<'_> {
     pub fn write_text(&self, out: &mut dyn Write) -> fmt::Result {
         match self {
             Self::Number(number) => write!(out, "{number}"),
-            Self::Integer(number) => write!(out, "{number}"),
-            Self::Float(number) => write!(out, "{number}"),
-            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Plain(text) => out.write_str(text),
             Self::Id(id) => write!(out, "{id}"),
             Self::Seconds(millis) => seconds(*millis, out),
             Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => {
                 word(text, false, out)
             }
-            Self::List(all) => {
-                out.write_char('[')?;
-                for (nth, value) in all.iter().enumerate() {
-                    if nth > 0 {
-                        out.write_char(',')?;
-                    }
-                    match value {
-                        Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => {
-                            word(text, true, out)?;
-                        }
-                        Self::Number(_)
-                        | Self::Integer(_)
-                        | Self::Float(_)
-                        | Self::Seconds(_)
-                        | Self::Flag(_)
-                        | Self::Id(_)
-                        | Self::List(_)
-                        | Self::Stages(_) => value.write_text(out)?,
-                    }
-                }
-                out.write_char(']')
-            }
-            Self::Stages(all) => {
-                for (nth, millis) in all.iter().enumerate() {
-                    if nth > 0 {
-                        out.write_char('/')?;
-                    }
-                    seconds(*millis, out)?;
-                }
-                Ok(())
-            }
+            Self::List(all) => joined(all, ["[", ",", "]"], out, |value, out| match value.as_text() {
+                Some(text) => word(text, true, out),
+                None => value.write_text(out),
+            }),
+            Self::Stages(all) => joined(all, ["", "/", ""], out, |millis, out| seconds(*millis, out)),
         }
     }
 
@@ -150,30 +123,30 @@ impl Value<'_> {
     /// Those of `out`.
     pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
         match self {
-            Self::Number(_) | Self::Integer(_) | Self::Flag(_) | Self::Seconds(_) => self.write_text(out),
-            Self::Float(number) if number.is_finite() => write!(out, "{number}"),
-            Self::Float(_) => out.write_str("null"),
+            Self::Number(_) | Self::Plain(_) | Self::Seconds(_) => self.write_text(out),
             Self::Id(id) => write!(out, "\"{id}\""),
             Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => quoted(text, out),
-            Self::List(all) => {
-                out.write_char('[')?;
-                for (nth, value) in all.iter().enumerate() {
-                    if nth > 0 {
-                        out.write_char(',')?;
-                    }
-                    value.write_json(out)?;
-                }
-                out.write_char(']')
-            }
-            Self::Stages(all) => {
-                for (nth, millis) in all.iter().enumerate() {
-                    out.write_char(if nth == 0 { '[' } else { ',' })?;
-                    seconds(*millis, out)?;
-                }
-                out.write_char(']')
-            }
+            Self::List(all) => joined(all, ["[", ",", "]"], out, |value, out| value.write_json(out)),
+            Self::Stages(all) => joined(all, ["[", ",", "]"], out, |millis, out| seconds(*millis, out)),
         }
     }
+}
+
+/// Writes `all` between the first and the last of `marks`, with the second one between them.
+fn joined<T>(
+    all: &[T],
+    [begin, between, end]: [&str; 3],
+    out: &mut dyn Write,
+    write: impl Fn(&T, &mut dyn Write) -> fmt::Result,
+) -> fmt::Result {
+    out.write_str(begin)?;
+    for (nth, one) in all.iter().enumerate() {
+        if nth > 0 {
+            out.write_str(between)?;
+        }
+        write(one, out)?;
+    }
+    out.write_str(end)
 }
 
 /// `0`, `0.05`, `12.345`: no more decimals than needed.

@@ -8,15 +8,16 @@
 mod attempt;
 mod line;
 
-pub use attempt::{AttemptRecord, Outcome, OutcomeKind};
+pub use attempt::AttemptRecord;
 pub use line::{Level, Line, Redact, Value};
 
 use crate::agent::{Admission, Source, TlsSession};
-use crate::attempt::AttemptReport;
+use crate::clock::millis;
 use crate::envelope::{Envelope, Recipient};
-use crate::frozen::{Frozen, FrozenReason};
+use crate::frozen::{Frozen, FrozenKind, FrozenReason};
 use crate::id::{FlowId, MessageId};
 use crate::message::Message;
+use derive_more::Display;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -161,7 +162,7 @@ pub struct GivenUp {
     sender: Box<str>,
     /// What happens to it: `frozen`.
     then: &'static str,
-    why: &'static str,
+    why: FrozenKind,
     reason: String,
     remaining: usize,
     failed: usize,
@@ -181,7 +182,7 @@ impl GivenUp {
             flows: message.flows.clone(),
             sender: message.envelope.reverse_path.as_str().into(),
             then,
-            why: why.why.kind().name(),
+            why: why.why.kind(),
             reason: match (&why.why, state.failed.last()) {
                 (Reason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),
                 (why, _) => why.to_string(),
@@ -189,9 +190,7 @@ impl GivenUp {
             remaining: state.remaining.len(),
             failed: state.failed.len(),
             attempts: state.attempts.total(),
-            delay: why
-                .at
-                .map_or(0, |at| attempt::millis(at.since(message.spooled_at))),
+            delay: why.at.map_or(0, |at| millis(at.since(message.spooled_at))),
         }
     }
 
@@ -210,7 +209,7 @@ impl GivenUp {
         line.add("id", Value::Id(self.id));
         line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(&self.sender));
-        line.word("why", self.why);
+        line.shown("why", self.why);
         line.word("then", self.then);
         line.text("reason", &self.reason);
         line.number("recipients_failed", self.failed);
@@ -237,14 +236,8 @@ pub enum Record {
 }
 
 /// A record passed through `tracing` as an error, the only kind of value that subscribers get unchanged.
-#[derive(Debug)]
+#[derive(Debug, Display)]
 struct Carried(Arc<Record>);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 impl Error for Carried {}
 
@@ -316,10 +309,4 @@ impl fmt::Display for Record {
         });
         result
     }
-}
-
-/// The address and the transmission time in a report, for a line: neither is part of a message's record.
-fn times_of(report: &AttemptReport, duration_ms: u64) -> (u64, u64) {
-    let transmission = report.transmission.map_or(0, attempt::millis).min(duration_ms);
-    (duration_ms - transmission, transmission)
 }

@@ -160,7 +160,7 @@ impl Metadata {
             flows: message.flows.clone(),
             parent: message.parent,
             related: message.related.to_vec(),
-            attempts: state.attempts.kept().to_vec(),
+            attempts: state.attempts.to_vec(),
             attempts_left_out: state.attempts.left_out(),
             notices: state.notices.clone(),
         }

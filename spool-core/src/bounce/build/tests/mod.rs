@@ -3,7 +3,8 @@
 mod mixes;
 mod newest;
 
-use super::super::decision::{Decision, OnFailure, Terms, decide};
+use super::super::config::NoticeConfig;
+use super::super::decision::{Decision, OnFailure, decide};
 use super::super::record::Notices;
 use super::super::write::ascii;
 use super::*;
@@ -140,31 +141,24 @@ fn message(mix: &Mix) -> Message {
     }
 }
 
-fn terms() -> Terms {
-    Terms {
-        on_failure: OnFailure::Bounce,
-        delay_warning_after: Some(HOUR),
-    }
+fn decided(message: &Message, relayed: &[RecipientIndex], now: Timestamp) -> Decision {
+    decide(message, relayed, OnFailure::Bounce, Some(HOUR), now)
 }
 
-fn returned(limit: usize) -> Returned<'static> {
-    Returned {
-        id: id(9),
-        at: T0.after(2 * HOUR),
-        host: "mta.example.org",
-        from: "MAILER-DAEMON@mta.example.org",
-        size_limit: limit,
-    }
+fn built(report: &Report<'_>, limit: usize) -> Option<(Envelope, Vec<u8>)> {
+    let mut config = NoticeConfig::new("mta.example.org");
+    config.size_limit = limit;
+    build(report, &config, id(9), T0.after(2 * HOUR))
 }
 
 fn notice(mix: &Mix) -> Option<Vec<u8>> {
     let message = message(mix);
     let taken: Vec<_> = mix.with(&[Fate::Taken]).map(|(recipient, _)| recipient).collect();
-    let decision = decide(&message, &taken, &terms(), T0.after(2 * HOUR));
+    let decision = decided(&message, &taken, T0.after(2 * HOUR));
     let report = Report::new(&message, &decision, &mix.body, false);
     decision
         .has_notice()
-        .then(|| build(&report, &returned(mix.limit)).unwrap().1)
+        .then(|| built(&report, mix.limit).unwrap().1)
 }
 
 fn plain(fate: Fate, reply: &str) -> Mix {
@@ -197,9 +191,9 @@ fn fields(block: &str) -> Vec<(String, String)> {
 
 /// The notice about a message of which nothing was taken, and its envelope.
 fn notice_of(message: &Message, body: &[u8]) -> (Envelope, String) {
-    let decision = decide(message, &[], &terms(), T0);
+    let decision = decided(message, &[], T0);
     let report = Report::new(message, &decision, body, false);
-    let (envelope, bytes) = build(&report, &returned(50_000)).unwrap();
+    let (envelope, bytes) = built(&report, 50_000).unwrap();
     (envelope, String::from_utf8(bytes).unwrap())
 }
 
@@ -231,7 +225,7 @@ fn a_message_without_a_sender_gets_no_notice() {
         ..Decision::default()
     };
     let report = Report::new(&message, &decision, &mix.body, false);
-    assert!(build(&report, &returned(1000)).is_none());
+    assert!(built(&report, 1000).is_none());
 }
 
 #[test]
@@ -259,7 +253,7 @@ fn a_notice_about_an_8_bit_message_is_7_bit() {
     mix.body = "Subject: hi\r\n\r\ngr\u{fc}n\r\n".into();
     let message = message(&mix);
     let (envelope, text) = notice_of(&message, &mix.body);
-    assert_eq!(envelope.parameters.body, BodyKind::SevenBit);
+    assert_eq!(envelope.parameters.body, crate::envelope::BodyKind::SevenBit);
     assert!(text.is_ascii() && !text.contains("8bit"), "{text}");
     assert!(
         text.contains("\r\nContent-Type: text/rfc822-headers; charset=us-ascii\r\n"),

@@ -21,10 +21,10 @@ fn told_after(results: Vec<AttemptReport>, own: Option<Reply>) -> (Vec<(String, 
         report,
     });
     message.state.attempts = Attempts::of(attempts.collect(), 0);
-    let decision = decide(&message, &[], &terms(), T0.after(2 * HOUR));
+    let decision = decided(&message, &[], T0.after(2 * HOUR));
     let report = Report::new(&message, &decision, &mix.body, false);
-    let block = String::from_utf8(delivery_status(&report, returned(1000).host)).unwrap();
-    let people = explanation(&report, returned(1000).host, None);
+    let block = String::from_utf8(delivery_status(&report, "mta.example.org")).unwrap();
+    let people = explanation(&report, "mta.example.org", None);
     (
         fields(block.split("\r\n\r\n").nth(1).unwrap()),
         String::from_utf8(people).unwrap().replace("\r\n    ", " "),
