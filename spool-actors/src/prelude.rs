@@ -15,11 +15,11 @@ pub use spool_core::bounce::NoticeConfig;
 pub use spool_core::store::{Archive, OpenError, StoreOptions};
 pub use spool_core::{
     AddError, Address, AddressError, AttemptReport, AttemptResult, BodyKind, BoxFuture, Clock, DeliveryAgent,
-    DestinationPolicy, Envelope, EnvelopeError, Event, EventKind, Fingerprint, FlowId, Hold, Hooks,
-    InitialStatus, Job, MailParameters, Message, MessageId, MessageSummary, NextHop, NextHopError, Notify,
-    OnError, Policies, Presend, Queue, Rate, Recipient, Refusal, Reply, Ret, RetryInterval, RetryPolicy,
-    ReversePath, RouteOrigin, Router, Routing, Section, Signer, SpoolConfig, SpoolError, Status, Submission,
-    SystemClock, Timestamp, TlsPolicy,
+    DestinationPolicy, Envelope, EnvelopeError, Event, EventKind, Fingerprint, FlowId, Hold, Hooks, Job,
+    MailParameters, Message, MessageId, MessageSummary, NextHop, NextHopError, Notify, OnError, Policies,
+    Presend, Queue, Rate, Recipient, Refusal, Reply, Ret, RetryInterval, RetryPolicy, ReversePath,
+    RouteOrigin, Router, Routing, Section, Signer, SpoolConfig, SpoolError, Status, Submission, SystemClock,
+    Timestamp, TlsPolicy,
 };
 #[cfg(feature = "smtp")]
 pub use spool_smtp::client::{SmtpAgent, SmtpConfig};

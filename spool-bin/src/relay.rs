@@ -7,8 +7,7 @@ use actix::Addr;
 use spool_actors::{Add, Gate, OpenSpool, SpoolActor};
 use spool_core::log::{Accepted, Record};
 use spool_core::{
-    AddError, Admission, BoxFuture, Fingerprint, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RetryInterval, Routing, Submission,
+    AddError, Admission, BoxFuture, Halt, Intake, Mail, MessageId, NextHop, RetryInterval, Submission,
 };
 use spool_smtp::server::{Clients, Logins, Users};
 
@@ -19,7 +18,7 @@ pub(crate) struct SubmitOptions {
     pub(crate) next_hops: Vec<NextHop>,
     /// Before those of the configuration.
     pub(crate) retry_intervals: Vec<RetryInterval>,
-    pub(crate) initial: InitialStatus,
+    pub(crate) frozen: bool,
     pub(crate) key: Option<String>,
 }
 
@@ -69,14 +68,11 @@ impl Relay {
         options: SubmitOptions,
     ) -> Result<Vec<MessageId>, AddError> {
         let accepted = accepted(via, &mail);
-        let (mut submission, routing) = self.submission(mail, options);
-        let (mut fingerprint, mut _held) = (None, None);
+        let mut submission = self.submission(mail, options);
+        let mut _held = None;
         if self.submissions.concern(&Admission::Network) {
             // Of the submitted text: what is added to it differs each time.
-            fingerprint = submission
-                .key
-                .is_some()
-                .then(|| Fingerprint::of(&submission.sections, &submission.body));
+            submission.fingerprint = submission.add_key().and_then(|key| key.fingerprint);
             let body = std::mem::take(&mut submission.body);
             let finished = self
                 .submissions
@@ -84,26 +80,24 @@ impl Relay {
             let (body, held) = finished.await?;
             (submission.body, _held) = (body, Some(held));
         }
-        let add = Add::submission(submission).routed_by(routing);
-        let request = self.spool.send(add.fingerprint(fingerprint));
-        let answer = request.await.unwrap_or(Err(AddError::Killed));
-        answer.inspect(|ids| emit(accepted, ids))
+        self.add(submission, accepted).await
     }
 
-    /// The submission of `mail`, by the routes or to the next hops that `options` name; and the routing that it is from.
-    fn submission(&self, mail: Mail, options: SubmitOptions) -> (Submission, Routing) {
+    /// The submission of `mail`, by the routes or to the next hops that `options` name.
+    fn submission(&self, mail: Mail, options: SubmitOptions) -> Submission {
         let (mut sections, routing) = self.routes.sections(mail.envelope, &options.next_hops);
         for section in &mut sections {
             let intervals = options.retry_intervals.iter().copied();
             section.retry.intervals.splice(0..0, intervals);
         }
-        let submission = Submission {
-            initial: options.initial,
+        Submission {
+            frozen: options.frozen,
             flows: mail.flows,
             key: options.key,
+            routing: Some(routing),
+            unknown_submitter: !mail.source.admission.is_submission(),
             ..Submission::new(sections, mail.body)
-        };
-        (submission, routing)
+        }
     }
 
     /// Adds `mail` as it is. The request is sent before the future is polled.
@@ -117,16 +111,21 @@ impl Relay {
             "local"
         };
         let accepted = accepted(via, &mail);
-        let known = mail.source.admission.is_submission();
-        let (submission, routing) = self.submission(mail, SubmitOptions::default());
-        let mut add = Add::submission(submission).routed_by(routing);
-        if !known {
-            add = add.of_unknown_submitter();
-        }
-        let request = self.spool.send(add);
+        self.add(self.submission(mail, SubmitOptions::default()), accepted)
+    }
+
+    fn add(
+        &self,
+        submission: Submission,
+        accepted: Option<Accepted>,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
+        let request = self.spool.send(Add::submission(submission));
         async move {
             let answer = request.await.unwrap_or(Err(AddError::Killed));
-            answer.inspect(|ids| emit(accepted, ids))
+            if let (Some(accepted), Ok(ids)) = (accepted, &answer) {
+                accepted.emit(ids);
+            }
+            answer
         }
     }
 }
@@ -135,12 +134,6 @@ impl Relay {
 fn accepted(via: &'static str, mail: &Mail) -> Option<Accepted> {
     let source = || mail.source.clone();
     Record::wanted().then(|| Accepted::new(via, source(), &mail.envelope, mail.body.len(), &mail.flows))
-}
-
-fn emit(accepted: Option<Accepted>, ids: &[MessageId]) {
-    if let Some(accepted) = accepted {
-        accepted.emit(ids);
-    }
 }
 
 impl Intake for Relay {

@@ -44,6 +44,7 @@ mod routing;
 mod sign;
 mod since;
 pub mod store;
+mod submission;
 mod summary;
 mod text;
 
@@ -77,10 +78,7 @@ pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};
 pub use key::{AddKey, Fingerprint, KeyDigest};
 pub use manual_clock::ManualClock;
-pub use message::{
-    FailedRecipient, InitialStatus, MAX_SECTIONS, Message, MessageState, Queue, RouteOrigin, Section, Status,
-    Submission,
-};
+pub use message::{FailedRecipient, Message, MessageState, Queue, RouteOrigin, Section, Status};
 pub use next_hop::{NextHop, NextHopError};
 pub use on_error::OnError;
 pub use reason::{frozen_kind, reason};
@@ -90,5 +88,6 @@ pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, 
 pub use router::{RouteReason, Router, Rule};
 pub use routing::{RouteGroup, Routing};
 pub use sign::{SignError, Signer};
+pub use submission::{MAX_SECTIONS, Submission};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
 pub use text::{is_hidden, is_printable_ascii, visible};

@@ -8,14 +8,12 @@ use crate::attempts::Attempts;
 use crate::bounce::Notices;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
-use crate::error::AddError;
 use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use crate::related::Related;
 use crate::reply::Reply;
 use crate::retry::{RetryInterval, RetryPolicy, Schedule};
-use bytes::Bytes;
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -52,86 +50,6 @@ pub struct Section {
     pub envelope: Envelope,
 }
 
-/// The most sections of one add: reading one of them reads all.
-pub const MAX_SECTIONS: usize = 10_000;
-
-/// The status a message starts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum InitialStatus {
-    /// Deliver at once.
-    #[default]
-    SendNow,
-    /// Wait for `send`.
-    Frozen,
-}
-
-/// What is added at once: sections that share a body.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// At least one.
-    pub sections: Vec<Section>,
-    /// Lines ended by CRLF, not dot-stuffed.
-    pub body: Bytes,
-    /// The initial status.
-    pub initial: InitialStatus,
-    /// Ids that tie the messages to where they came from.
-    pub flows: Vec<FlowId>,
-    /// The message that these sections descend from (a notice has its original as the parent).
-    pub parent: Option<MessageId>,
-    /// Other messages that are related to these.
-    pub related: Vec<MessageId>,
-    /// The submitter's idempotency key: within the window, a submission with the same key returns the ids of the first
-    /// one and spools nothing. 1 to 255 bytes.
-    pub key: Option<String>,
-}
-
-impl Submission {
-    /// Sections that share `body`, to be sent at once, without flows, parent, related messages and key.
-    #[must_use]
-    pub const fn new(sections: Vec<Section>, body: Bytes) -> Self {
-        Self {
-            sections,
-            body,
-            initial: InitialStatus::SendNow,
-            flows: Vec::new(),
-            parent: None,
-            related: Vec::new(),
-            key: None,
-        }
-    }
-
-    /// Checks everything that does not depend on the spool: the number of sections and recipients, the next hops, and
-    /// the length of the key.
-    ///
-    /// # Errors
-    /// [`AddError::Invalid`]; [`AddError::TooManyRecipients`] when it has more than `max_recipients` in all of its sections.
-    pub fn check(&self, max_recipients: usize) -> Result<(), AddError> {
-        let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
-        if self.sections.is_empty() || self.sections.len() > MAX_SECTIONS {
-            return invalid("an add needs between 1 and 10,000 sections");
-        }
-        let recipients = |section: &Section| section.envelope.recipients.len();
-        let count = self.sections.iter().map(recipients).sum();
-        if count > max_recipients {
-            return Err(AddError::TooManyRecipients {
-                count,
-                limit: max_recipients,
-            });
-        }
-        if self.sections.iter().any(|section| recipients(section) == 0) {
-            return invalid("an envelope needs a recipient");
-        }
-        if self.sections.iter().any(|section| section.next_hops.is_empty()) {
-            return invalid("a section needs a next hop");
-        }
-        let key = self.key.as_ref().map(String::len);
-        if key.is_some_and(|length| !(1..=255).contains(&length)) {
-            return invalid("an idempotency key has 1 to 255 bytes");
-        }
-        Ok(())
-    }
-}
-
 /// The recorded status. Whether a message is due or being sent is not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,17 +58,6 @@ pub enum Status {
     SendAt(Timestamp),
     /// Frozen: waits for an operator.
     Frozen,
-}
-
-impl Status {
-    /// The status that [`InitialStatus`] becomes at `now`.
-    #[must_use]
-    pub const fn initial(initial: InitialStatus, now: Timestamp) -> Self {
-        match initial {
-            InitialStatus::SendNow => Self::SendAt(now),
-            InitialStatus::Frozen => Self::Frozen,
-        }
-    }
 }
 
 /// A recipient that will not be tried again.

@@ -2,13 +2,13 @@
 
 use super::keys::LookUp;
 use super::queue::Reservation;
-use super::{Answer, Content, Engine, NewMail, Tag, World};
+use super::{Answer, Content, Engine, Tag, World};
 use crate::engine::DestinationId;
 use crate::errors::{RETRY_AFTER, add_error};
 use spool_core::store::{Addition, Change, NewMessage, StoreError};
 use spool_core::{
-    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, Message,
-    MessageId, MessageState, Related, Section, Status, Submission, Timestamp,
+    AddError, AddKey, EnvelopeSummary, Event, EventKind, FlowId, Frozen, Held, Message, MessageId,
+    MessageState, Related, Section, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 
@@ -35,13 +35,13 @@ struct NewAdd<W: World> {
 
 impl<W: World> Engine<W> {
     /// A caller adds mail.
-    pub(super) fn take_add(&mut self, add: NewMail, reply: W::Reply) {
+    pub(super) fn take_add(&mut self, mail: Submission, reply: W::Reply) {
         // The caller may have used the former routing or, during a change, the one that is about to be set.
-        let generation = match &add.routing {
+        let generation = match &mail.routing {
             Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
             Some(_) | None => self.queue.generation(),
         };
-        match self.prepare(add, generation) {
+        match self.prepare(mail, generation) {
             Err(error) => self.answer(reply, Answer::Added(Err(error))),
             Ok(Prepared::Known(ids)) => self.answer(reply, Answer::Added(Ok(ids))),
             Ok(Prepared::Waits(key)) => self.keys.wait(&key, reply),
@@ -64,64 +64,50 @@ impl<W: World> Engine<W> {
     }
 
     /// An add whose name is known spools nothing.
-    fn prepare(&mut self, add: NewMail, generation: u32) -> Result<Prepared<W>, AddError> {
+    fn prepare(&mut self, mail: Submission, generation: u32) -> Result<Prepared<W>, AddError> {
         self.may_add()?;
-        let NewMail {
-            submission,
-            fingerprint,
-            unknown_submitter: unknown,
-            ..
-        } = add;
-        self.validate(&submission)?;
-        let Some(name) = submission.key.clone() else {
-            return self.add(submission, None, generation, unknown);
-        };
-        let fingerprint =
-            fingerprint.or_else(|| Some(Fingerprint::of(&submission.sections, &submission.body)));
-        let key = AddKey {
-            key: name,
-            fingerprint,
+        mail.check(self.max_recipients)?;
+        let Some(key) = mail.add_key() else {
+            return self.add(mail, None, generation);
         };
         match self.keys.look_up(&key, self.now.inside)? {
             LookUp::Known(ids) => return Ok(Prepared::Known(ids)),
             LookUp::Expected => return Ok(Prepared::Waits(key)),
             LookUp::New => {}
         }
-        let new = self.add(submission, Some(key.clone()), generation, unknown)?;
+        let new = self.add(mail, Some(key.clone()), generation)?;
         self.keys.expect_answer(&key);
         Ok(new)
     }
 
-    /// Whether a submission is valid and within the limits that do not depend on what the spool holds.
-    pub(super) fn validate(&self, submission: &Submission) -> Result<(), AddError> {
-        submission.check(self.max_recipients)
-    }
-
-    /// `generation` is that of the routing that gave the sections their next hops; `unknown`: the reverse-path is not authenticated.
+    /// `generation` is that of the routing that gave the sections their next hops.
     fn add(
         &mut self,
         submission: Submission,
         key: Option<AddKey>,
         generation: u32,
-        unknown: bool,
     ) -> Result<Prepared<W>, AddError> {
         let mut whole = self.charge(&submission)?;
         let Submission {
             sections,
-            initial,
             body,
+            frozen,
             flows,
             parent,
             related,
+            unknown_submitter,
             ..
         } = submission;
         let (now, size) = (self.now.wall, u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let status = Status::initial(initial, now);
+        let status = match frozen {
+            true => Status::Frozen,
+            false => Status::SendAt(now),
+        };
         let (mut held, mut lines) = (Vec::with_capacity(sections.len()), Vec::new());
         let mut messages = Vec::with_capacity(sections.len());
         for section in sections {
             held.push(whole.split(section.envelope.footprint()));
-            let (message, line) = self.new_message(section, status, unknown);
+            let (message, line) = self.new_message(section, status, unknown_submitter);
             messages.push(message);
             lines.push(line);
         }

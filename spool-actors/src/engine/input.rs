@@ -10,8 +10,7 @@ use spool_core::bounce::NoticeConfig;
 use spool_core::disposition::Decisions;
 use spool_core::store::{Change, Recovered, Recovery};
 use spool_core::{
-    AddError, Attempt, Fingerprint, Held, LearnedDestination, Message, MessageId, Presend, Routing,
-    Submission, Timestamp,
+    AddError, Attempt, Held, LearnedDestination, Message, MessageId, Presend, Routing, Submission, Timestamp,
 };
 
 /// When a turn takes place, and whether the spool has ended by then.
@@ -21,22 +20,11 @@ pub(crate) struct Moment {
     pub(crate) ended: Option<Ending>,
 }
 
-/// Mail to be spooled.
-#[derive(Debug)]
-pub(crate) struct NewMail {
-    pub(crate) submission: Submission,
-    /// The routing that its sections are from, if that is known.
-    pub(crate) routing: Option<Routing>,
-    pub(crate) fingerprint: Option<Fingerprint>,
-    /// Whether the reverse-path is not authenticated.
-    pub(crate) unknown_submitter: bool,
-}
-
 /// Something that has happened.
 #[derive(Debug)]
 pub(crate) enum Input<W: World> {
     /// A caller adds mail.
-    Add(Box<NewMail>, W::Reply),
+    Add(Box<Submission>, W::Reply),
     /// A caller puts mail in quarantine, for this reason.
     Quarantine(Box<Submission>, String, W::Reply),
     /// A caller starts an operation on messages.

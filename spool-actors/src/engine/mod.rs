@@ -47,7 +47,7 @@ pub(crate) use commit::{Answered, Tag};
 pub(crate) use content::Content;
 pub(crate) use divide::groups;
 pub(crate) use effect::{Answer, Effect};
-pub(crate) use input::{Input, Moment, NewMail};
+pub(crate) use input::{Input, Moment};
 pub(crate) use jobs::{DiskJob, Done, Fetched, Wanted};
 pub(crate) use limits::{Outlook, PathId, PermitId, Told};
 pub(crate) use queue::DestinationCounts;

@@ -148,7 +148,7 @@ impl<W: World> Engine<W> {
 
     fn prepare_quarantine(&mut self, mail: Submission, reason: String) -> Result<Laying, AddError> {
         self.may_add()?;
-        self.validate(&mail)?;
+        mail.check(self.max_recipients)?;
         let held = self.charge(&mail)?;
         let now = self.now.wall;
         let pairs = self.pairs(&reason, mail, now);

@@ -3,8 +3,8 @@
 use actix::Message;
 use bytes::Bytes;
 use spool_core::{
-    AddError, Envelope, Fingerprint, FlowId, InitialStatus, MessageId, NextHop, Refusal, RetryPolicy,
-    RouteOrigin, Routing, Section, Submission,
+    AddError, Envelope, FlowId, MessageId, NextHop, Refusal, RetryPolicy, RouteOrigin, Routing, Section,
+    Submission,
 };
 
 fn nul(at: usize) -> AddError {
@@ -20,26 +20,9 @@ fn nul(at: usize) -> AddError {
 /// Every [`AddError`]; nothing of the add is on the spool then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
-pub struct Add {
-    pub(crate) submission: Result<Submission, AddError>,
-    /// The routing that gave its sections their next hops, if known.
-    pub(crate) routing: Option<Routing>,
-    /// The fingerprint of the mail as submitted, if the spooled mail differs from it.
-    pub(crate) fingerprint: Option<Fingerprint>,
-    /// Whether the reverse-path is not authenticated.
-    pub(crate) unknown_submitter: bool,
-}
+pub struct Add(pub(crate) Result<Submission, AddError>);
 
 impl Add {
-    fn of(submission: Result<Submission, AddError>) -> Self {
-        Self {
-            submission,
-            routing: None,
-            fingerprint: None,
-            unknown_submitter: false,
-        }
-    }
-
     /// One envelope and a body. Line ends become CRLF. It needs at least one next hop: see [`Add::next_hop`] and
     /// [`Add::next_hops`].
     pub fn new(envelope: Envelope, body: impl Into<Bytes>) -> Self {
@@ -55,20 +38,19 @@ impl Add {
     /// Several sections that share a body: all of them are spooled, or none.
     pub fn sections(sections: Vec<Section>, body: impl Into<Bytes>) -> Self {
         let submission = spool_core::crlf(body.into()).map(|body| Submission::new(sections, body));
-        Self::of(submission.map_err(nul))
+        Self(submission.map_err(nul))
     }
 
     /// A submission as it is. The body must hold only lines that end with CRLF; any other body fails the add. A next hop that takes a
     /// bare LF for a line end could read the rest of such a body as commands.
     pub fn submission(submission: Submission) -> Self {
-        let checked = match spool_core::has_whole_lines(&submission.body) {
+        Self(match spool_core::has_whole_lines(&submission.body) {
             Ok(true) => Ok(submission),
             Ok(false) => Err(AddError::Invalid(
                 "a body must hold only lines ended by CRLF".to_owned(),
             )),
             Err(at) => Err(nul(at)),
-        };
-        Self::of(checked)
+        })
     }
 
     /// Reports now what the spool would refuse in any state: a body with a NUL, a text that is not a next hop, no recipient, no next hop,
@@ -87,35 +69,21 @@ impl Add {
     /// # Errors
     /// [`AddError::Invalid`].
     pub fn checked(self) -> Result<Self, AddError> {
-        match &self.submission {
-            Ok(submission) => submission.check(usize::MAX)?,
-            Err(error) => return Err(error.clone()),
-        }
-        Ok(self)
+        let submission = self.0?;
+        submission.check(usize::MAX)?;
+        Ok(Self(Ok(submission)))
     }
 
-    /// The routing that gave the sections their next hops. If the spool has another routing when it takes the mail, it looks up again the
-    /// routes that no submitter named.
+    /// The routing that gave the sections their next hops: see [`Submission::routing`].
     #[must_use]
-    pub fn routed_by(mut self, routing: Routing) -> Self {
-        self.routing = Some(routing);
-        self
+    pub fn routed_by(self, routing: Routing) -> Self {
+        self.with(|submission| submission.routing = Some(routing))
     }
 
-    /// The fingerprint of what the submitter handed over, for a body that was completed or signed afterwards. With it the submitter can
-    /// repeat the add under its idempotency key. `None`: the fingerprint of the submission.
+    /// Marks the reverse-path as not authenticated: see [`Submission::unknown_submitter`].
     #[must_use]
-    pub fn fingerprint(mut self, fingerprint: Option<Fingerprint>) -> Self {
-        self.fingerprint = fingerprint;
-        self
-    }
-
-    /// Marks the reverse-path as not authenticated. The spool returns a notice to it only when an operator asks for one, and freezes messages
-    /// whose recipients fail.
-    #[must_use]
-    pub fn of_unknown_submitter(mut self) -> Self {
-        self.unknown_submitter = true;
-        self
+    pub fn of_unknown_submitter(self) -> Self {
+        self.with(|submission| submission.unknown_submitter = true)
     }
 
     /// Appends `host:port`, or `mx:domain:port`, to the next hops of every section. A text of another form fails the add.
@@ -123,7 +91,10 @@ impl Add {
     pub fn next_hop(self, next_hop: &str) -> Self {
         match next_hop.parse::<NextHop>() {
             Ok(hop) => self.next_hops([hop]),
-            Err(error) => self.with(|_| Err(AddError::Invalid(format!("{next_hop:?}: {error}")))),
+            Err(error) => Self(
+                self.0
+                    .and(Err(AddError::Invalid(format!("{next_hop:?}: {error}")))),
+            ),
         }
     }
 
@@ -135,7 +106,6 @@ impl Add {
             for section in &mut submission.sections {
                 section.next_hops = section.next_hops.iter().chain(&added).cloned().collect();
             }
-            Ok(())
         })
     }
 
@@ -146,51 +116,38 @@ impl Add {
             for section in &mut submission.sections {
                 section.retry = retry.clone();
             }
-            Ok(())
         })
     }
 
     /// Spools the mail frozen: it is not sent until [`SendNow`](crate::SendNow).
     #[must_use]
     pub fn frozen(self) -> Self {
-        self.with(|submission| {
-            submission.initial = InitialStatus::Frozen;
-            Ok(())
-        })
+        self.with(|submission| submission.frozen = true)
     }
 
     /// Connects the messages with `flow`.
     #[must_use]
     pub fn flow(self, flow: FlowId) -> Self {
-        self.with(|submission| {
-            submission.flows.push(flow);
-            Ok(())
-        })
+        self.with(|submission| submission.flows.push(flow))
     }
 
     /// Connects the messages with other messages on the spool.
     #[must_use]
     pub fn related(self, ids: &[MessageId]) -> Self {
-        self.with(|submission| {
-            submission.related.extend_from_slice(ids);
-            Ok(())
-        })
+        self.with(|submission| submission.related.extend_from_slice(ids))
     }
 
     /// Sets the idempotency key, of 1 to 255 bytes. When an add with the same key comes again within the window, it is answered with the
     /// ids of the first add, and nothing is spooled.
     #[must_use]
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
-        self.with(|submission| {
-            submission.key = Some(key.into());
-            Ok(())
-        })
+        self.with(|submission| submission.key = Some(key.into()))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
-        self.submission = self
-            .submission
-            .and_then(|mut submission| change(&mut submission).map(|()| submission));
+    fn with(mut self, change: impl FnOnce(&mut Submission)) -> Self {
+        if let Ok(submission) = &mut self.0 {
+            change(submission);
+        }
         self
     }
 }
@@ -228,7 +185,7 @@ impl Quarantine {
         let mut mail = Add::new(envelope, body)
             .next_hops(message.next_hops.iter().cloned())
             .frozen();
-        if let Ok(submission) = &mut mail.submission {
+        if let Ok(submission) = &mut mail.0 {
             submission.flows.clone_from(&message.flows);
             submission.parent = Some(message.id);
         }

@@ -5,7 +5,7 @@ use super::messages::{
     Which,
 };
 use super::{Outside, Reply, SpoolActor};
-use crate::engine::{Input, NewMail, Work};
+use crate::engine::{Input, Work};
 use actix::{AsyncContext, Context, Handler, Message as ActorMessage, ResponseFuture};
 use spool_core::{AddError, MessageId, SpoolError, harmless};
 use tokio::sync::oneshot;
@@ -68,17 +68,10 @@ impl Handler<Add> for SpoolActor {
     type Result = Added;
 
     fn handle(&mut self, add: Add, ctx: &mut Context<Self>) -> Added {
-        let submission = match add.submission {
-            Ok(submission) => submission,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        let mail = Box::new(NewMail {
-            submission,
-            routing: add.routing,
-            fingerprint: add.fingerprint,
-            unknown_submitter: add.unknown_submitter,
-        });
-        self.ask_add(|reply| Input::Add(mail, reply), ctx)
+        match add.0 {
+            Ok(mail) => self.ask_add(|reply| Input::Add(Box::new(mail), reply), ctx),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 }
 
@@ -86,7 +79,7 @@ impl Handler<Quarantine> for SpoolActor {
     type Result = Added;
 
     fn handle(&mut self, quarantine: Quarantine, ctx: &mut Context<Self>) -> Added {
-        match quarantine.mail.submission {
+        match quarantine.mail.0 {
             Ok(mail) => self.ask_add(
                 |reply| Input::Quarantine(Box::new(mail), quarantine.reason, reply),
                 ctx,

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use spool_core::{AddError, Address, Envelope, FlowId, InitialStatus, Mail, NextHop, ReversePath, crlf};
+use spool_core::{AddError, Address, Envelope, FlowId, Mail, NextHop, ReversePath, crlf};
 use std::borrow::Cow;
 
 /// Bytes of an idempotency key.
@@ -122,10 +122,7 @@ fn decode(state: &State, by: Caller, body: &Body) -> Result<(Mail, SubmitOptions
     let options = SubmitOptions {
         next_hops: request.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
         retry_intervals: crate::operation::intervals(&request.retry_intervals)?,
-        initial: match request.frozen {
-            true => InitialStatus::Frozen,
-            false => InitialStatus::SendNow,
-        },
+        frozen: request.frozen,
         key,
     };
     Ok((mail, options))

@@ -5,13 +5,13 @@ use super::sessions::{Session, Stage};
 use super::settings::{hops, routing};
 use super::world::{Life, Room};
 use super::{Chance, Tally};
-use crate::engine::{DiskJob, Input, NewMail, Work};
+use crate::engine::{DiskJob, Input, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::Change;
 use spool_core::{
-    Envelope, Held, InitialStatus, MessageId, RetryPolicy, ReversePath, RouteOrigin, Router, Routing,
-    Section, Status, Submission,
+    Envelope, Held, MessageId, RetryPolicy, ReversePath, RouteOrigin, Router, Routing, Section, Status,
+    Submission,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +50,11 @@ fn routing_to_nowhere() -> Routing {
 
 impl Life {
     /// Mail to one recipient, by a route that is named.
-    fn spool(&mut self, initial: InitialStatus) {
-        self.spool_to(0, initial);
+    fn spool(&mut self, frozen: bool) {
+        self.spool_to(0, frozen);
     }
 
-    fn spool_to(&mut self, hop: usize, initial: InitialStatus) {
+    fn spool_to(&mut self, hop: usize, frozen: bool) {
         let to = [self.disk.ledger.address(0).parse().unwrap()];
         let section = Section {
             envelope: Envelope::of(ReversePath::parse("a@d1.example").unwrap(), to),
@@ -62,7 +62,7 @@ impl Life {
             origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),
         };
-        self.submit(vec![section], initial);
+        self.submit(vec![section], frozen);
     }
 
     /// Mail to a recipient in each of these domains, by the current routing.
@@ -77,7 +77,7 @@ impl Life {
         let Routing::ByRules(router) = self.routing.clone() else {
             unreachable!("it has rules")
         };
-        self.submit(router.split(envelope, &retry), InitialStatus::SendNow);
+        self.submit(router.split(envelope, &retry), false);
     }
 
     /// Finishes all work except sessions, which start.
@@ -102,23 +102,17 @@ impl Life {
         all
     }
 
-    fn submit(&mut self, sections: Vec<Section>, initial: InitialStatus) {
+    fn submit(&mut self, sections: Vec<Section>, frozen: bool) {
         let submission = Submission {
-            initial,
+            frozen,
             ..Submission::new(sections, Bytes::from_static(b"x"))
         };
-        let mail = Box::new(NewMail {
-            submission,
-            routing: None,
-            fingerprint: None,
-            unknown_submitter: false,
-        });
         let asked = Asked::Add {
             key: None,
             fingerprint: None,
         };
         let reply = self.reply(asked);
-        self.inputs.push_back(Input::Add(mail, reply));
+        self.inputs.push_back(Input::Add(Box::new(submission), reply));
     }
 
     fn ask(&mut self, work: Work, ids: Vec<MessageId>) {
@@ -167,7 +161,7 @@ impl Life {
 #[test]
 fn a_remove_after_one_that_failed_keeps_its_files_in_the_archive() {
     let (mut life, mut chance, mut tally) = life();
-    life.spool(InitialStatus::Frozen);
+    life.spool(true);
     life.turn(&mut tally);
     life.write_all(&mut chance, &mut tally);
     let ids = life.disk.ids();
@@ -197,7 +191,7 @@ fn an_add_that_has_a_permit_starts_no_session_beyond_a_new_maximum() {
     let (mut life, mut chance, mut tally) = life();
     // A session that has ended leaves its permit for the next add.
     for _ in 0..2 {
-        life.spool(InitialStatus::SendNow);
+        life.spool(false);
         life.turn_out(&mut tally);
         life.write_all(&mut chance, &mut tally);
         life.end_sessions(|_| {}, &mut chance, &mut tally);
@@ -205,7 +199,7 @@ fn an_add_that_has_a_permit_starts_no_session_beyond_a_new_maximum() {
         life.write_all(&mut chance, &mut tally);
     }
     let before = life.permits();
-    life.spool(InitialStatus::SendNow);
+    life.spool(false);
     life.turn_out(&mut tally);
     life.set_max(1);
     life.turn_out(&mut tally);
@@ -217,7 +211,7 @@ fn an_add_that_has_a_permit_starts_no_session_beyond_a_new_maximum() {
 #[test]
 fn what_is_given_up_in_line_is_not_in_doubt() {
     let (mut life, mut chance, mut tally) = life_with(|life| !life.notices);
-    life.spool(InitialStatus::Frozen);
+    life.spool(true);
     life.turn(&mut tally);
     life.write_all(&mut chance, &mut tally);
     let id = life.disk.ids().pop().unwrap();
@@ -282,7 +276,7 @@ fn a_destination_gives_its_permit_to_others_that_wait() {
     let (mut life, mut chance, mut tally) = life_with(|life| life.budget.limit() > 100_000);
     life.set_max(1);
     for hop in [0, 0, 0, 1, 1, 1] {
-        life.spool_to(hop, InitialStatus::SendNow);
+        life.spool_to(hop, false);
     }
     let mut order = Vec::new();
     for _ in 0..100 {
@@ -316,7 +310,7 @@ fn during_a_session(
 #[test]
 fn a_freeze_that_is_being_written_is_not_undone_by_the_start_of_another_attempt() {
     let (mut life, mut chance, mut tally) = life();
-    life.spool(InitialStatus::SendNow);
+    life.spool(false);
     life.turn_out(&mut tally);
     life.write_all(&mut chance, &mut tally);
     let id = life.sessions[0].job.message;
@@ -374,7 +368,7 @@ fn an_attempt_that_ends_while_its_route_is_written_is_not_begun_afterwards() {
 #[test]
 fn a_route_that_was_named_during_a_session_holds_for_the_next_one() {
     let mut world = life();
-    world.0.spool(InitialStatus::SendNow);
+    world.0.spool(false);
     let reroute = |life: &mut Life, id| life.ask(Work::Reroute(NewRoute::To(hops(1))), vec![id]);
     let id = during_a_session(&mut world, reroute, 0);
     let route = world.0.engine.queue().route_of(id).map(|route| route.next_hops);

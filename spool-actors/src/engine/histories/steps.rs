@@ -5,14 +5,13 @@ use super::sessions::{Session, Stage};
 use super::settings::{KEY_WINDOW, hops, routing};
 use super::world::{Life, Room};
 use super::{AT, Chance, Paper, Tally};
-use crate::engine::{Answered, Input, NewMail, Tag, Work};
+use crate::engine::{Answered, Input, Tag, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, Envelope, Fingerprint, InitialStatus, MessageId, Presend,
-    RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Routing, Section,
-    Submission,
+    Attempt, AttemptReport, AttemptResult, Envelope, Fingerprint, MessageId, Presend, RefusedRecipient,
+    Reply, RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Routing, Section, Submission,
 };
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -111,23 +110,14 @@ impl Life {
         let submission = Submission {
             sections,
             body: Bytes::from(vec![b'x'; chance.below(2_000)]),
-            initial: match chance.one_in(6) {
-                true => InitialStatus::Frozen,
-                false => InitialStatus::SendNow,
-            },
-            flows: Vec::new(),
-            parent: None,
-            related: Vec::new(),
+            frozen: chance.one_in(6),
             key: key.clone(),
-        };
-        let mail = Box::new(NewMail {
-            submission,
-            routing: Some(by),
             fingerprint,
-            unknown_submitter: false,
-        });
+            routing: Some(by),
+            ..Submission::default()
+        };
         let reply = self.reply(Asked::Add { key, fingerprint });
-        self.inputs.push_back(Input::Add(mail, reply));
+        self.inputs.push_back(Input::Add(Box::new(submission), reply));
     }
 
     fn operate(&mut self, chance: &mut Chance, tally: &mut Tally) {
