@@ -2,19 +2,13 @@
 
 use spool_core::store::StoreError;
 use spool_core::{AddError, SpoolError};
-use std::time::Duration;
-
-/// What to tell someone whose mail found no room in memory.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a failed commit means for the one who waits for it.
 pub(crate) fn add_error(error: StoreError) -> AddError {
     match error {
         StoreError::Full(why) => AddError::Full(why),
         StoreError::Failed(why) => AddError::Disk(why),
-        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => AddError::Busy {
-            retry_after: RETRY_AFTER,
-        },
+        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => AddError::Busy,
         other @ (StoreError::NoSuchMessage(_) | StoreError::Damaged { .. } | _) => {
             AddError::Disk(other.to_string())
         }
@@ -27,9 +21,7 @@ pub(crate) fn operation_error(error: StoreError) -> SpoolError {
         StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
         StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
         StoreError::Full(why) => SpoolError::Full(why),
-        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => SpoolError::Busy {
-            retry_after: RETRY_AFTER,
-        },
+        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => SpoolError::Busy,
         other @ (StoreError::Failed(_) | StoreError::Invalid(_) | _) => SpoolError::Disk(other.to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a spool would take mail now, asked from any thread without a message to the actor.
 
-use crate::errors::{RETRY_AFTER, add_error};
+use crate::errors::add_error;
 use crate::supervision::{Ending, Supervision};
 use spool_core::store::{Progress, Store};
 use spool_core::{AddError, Budget};
@@ -77,9 +77,7 @@ impl Gate {
         if self.budget.has_room(size.saturating_add(ONE_ENVELOPE)) && self.budget.may_stand() {
             Ok(())
         } else {
-            Err(AddError::Busy {
-                retry_after: RETRY_AFTER,
-            })
+            Err(AddError::Busy)
         }
     }
 

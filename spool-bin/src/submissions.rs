@@ -11,9 +11,6 @@ use spool_smtp::submission::{Completion, FixSubmissions, complete};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// When to try again a message for which there is no memory.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// The settings for submitted mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Submissions(Arc<Inner>);
@@ -94,9 +91,6 @@ impl Submissions {
         mut body: Bytes,
         id: Option<&FlowId>,
     ) -> Result<(Bytes, Held), AddError> {
-        let busy = || AddError::Busy {
-            retry_after: RETRY_AFTER,
-        };
         let size = |body: &Bytes| u64::try_from(body.len()).unwrap_or(u64::MAX);
         let before = size(&body);
         let mut held = self
@@ -107,7 +101,7 @@ impl Submissions {
             .split(0);
         if !body.is_unique() && !held.grow(before) {
             // It is shared, so it must be copied.
-            return Err(busy());
+            return Err(AddError::Busy);
         }
         if self.fixes(admission) {
             let id = id.map_or_else(|| FlowId::random().to_string(), ToString::to_string);
@@ -249,7 +243,7 @@ mod tests {
         let refused = submissions
             .finish(&Admission::Network, shared.clone(), None)
             .await;
-        assert!(matches!(refused, Err(AddError::Busy { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(AddError::Busy)), "{refused:?}");
         // Nobody else: in place, whatever the memory.
         assert!(
             submissions

@@ -4,16 +4,16 @@ use crate::id::MessageId;
 use std::time::Duration;
 use thiserror::Error;
 
+/// When to try again after [`AddError::Busy`] or [`SpoolError::Busy`].
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Why mail was not accepted. In every case, no part of it is on the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AddError {
     /// Not enough memory; try again soon. SMTP 451, HTTP 503.
-    #[error("busy: try again in {} ms", retry_after.as_millis())]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
+    #[error("busy: try again in {} ms", RETRY_AFTER.as_millis())]
+    Busy,
     /// The disk is full, or the number of messages is at its limit. SMTP 452, HTTP 507.
     #[error("the spool is full: {0}")]
     Full(String),
@@ -93,11 +93,8 @@ pub enum SpoolError {
     #[error("the spool is full: {0}")]
     Full(String),
     /// Not enough memory; try again soon.
-    #[error("busy: try again in {} ms", retry_after.as_millis())]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
+    #[error("busy: try again in {} ms", RETRY_AFTER.as_millis())]
+    Busy,
     /// The disk failed.
     #[error("the spool's disk failed: {0}")]
     Disk(String),

@@ -69,7 +69,7 @@ pub use divide::{Part, parts_for, state_without};
 pub use domain::a_labels;
 pub use domain_pattern::DomainPattern;
 pub use envelope::{BodyKind, Envelope, EnvelopeError, MailParameters, Notify, Recipient, Ret, ReversePath};
-pub use error::{AddError, SpoolError};
+pub use error::{AddError, RETRY_AFTER, SpoolError};
 pub use event::{Event, EventKind};
 pub use frozen::{Frozen, FrozenKind, FrozenReason};
 pub use future::BoxFuture;

@@ -6,11 +6,7 @@ use crate::error::AddError;
 use crate::future::BoxFuture;
 use bytes::Bytes;
 use std::fmt;
-use std::time::Duration;
 use thiserror::Error;
-
-/// When to try again after [`SignError::Busy`].
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a message that must be signed was not.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -27,9 +23,7 @@ pub enum SignError {
 impl From<SignError> for AddError {
     fn from(error: SignError) -> Self {
         match error {
-            SignError::Busy => Self::Busy {
-                retry_after: RETRY_AFTER,
-            },
+            SignError::Busy => Self::Busy,
             SignError::Failed(why) => Self::Unsigned(why),
         }
     }

@@ -4,7 +4,7 @@ use super::keys::LookUp;
 use super::queue::Reservation;
 use super::{Answer, Content, Engine, Tag, World};
 use crate::engine::DestinationId;
-use crate::errors::{RETRY_AFTER, add_error};
+use crate::errors::add_error;
 use spool_core::store::{Addition, Change, NewMessage, StoreError};
 use spool_core::{
     AddError, AddKey, EnvelopeSummary, Event, EventKind, FlowId, Frozen, Held, Message, MessageId,
@@ -267,9 +267,7 @@ impl<W: World> Engine<W> {
         let shared = u64::try_from(submission.body.len().saturating_add(ids)).unwrap_or(u64::MAX);
         let bytes = envelopes.fold(shared, u64::saturating_add);
         let held = self.budget.hold(bytes).filter(|_| self.budget.may_stand());
-        held.ok_or(AddError::Busy {
-            retry_after: RETRY_AFTER,
-        })
+        held.ok_or(AddError::Busy)
     }
 }
 

@@ -7,7 +7,7 @@
 use super::queue::{Claim, Note, Verb};
 use super::taken::Taken;
 use super::{Answer, Engine, Tag, World};
-use crate::errors::{RETRY_AFTER, operation_error};
+use crate::errors::operation_error;
 use crate::outcome::{NewRoute, Outcome};
 use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
@@ -163,9 +163,7 @@ impl<W: World> Engine<W> {
             ) => {}
         }
         match self.bulks.running.len() >= MAX_BULKS {
-            true => Err(SpoolError::Busy {
-                retry_after: RETRY_AFTER,
-            }),
+            true => Err(SpoolError::Busy),
             false => Ok(()),
         }
     }

@@ -7,7 +7,6 @@
 mod tests;
 
 use super::{Now, World};
-use crate::errors::RETRY_AFTER;
 use spool_core::store::RememberedKey;
 use spool_core::{AddError, AddKey, Fingerprint, KeyDigest, MessageId, Timestamp};
 use std::collections::{HashMap, VecDeque};
@@ -161,9 +160,7 @@ impl<W: World> Keys<W> {
     /// add under it, or not all keys are known yet.
     pub(super) fn look_up(&mut self, key: &AddKey, now: Timestamp) -> Result<LookUp, AddError> {
         self.forget(now);
-        let busy = Err(AddError::Busy {
-            retry_after: RETRY_AFTER,
-        });
+        let busy = Err(AddError::Busy);
         let Some(known) = self.known.get(&KeyDigest::of(&key.key)) else {
             return if self.complete { Ok(LookUp::New) } else { busy };
         };
@@ -220,9 +217,7 @@ impl<W: World> Keys<W> {
             let answer = match answer {
                 Ok(ids) if differs => Err(AddError::KeyReused { ids: ids.clone() }),
                 // The key is free again.
-                Err(_) if differs => Err(AddError::Busy {
-                    retry_after: RETRY_AFTER,
-                }),
+                Err(_) if differs => Err(AddError::Busy),
                 answer => answer.clone(),
             };
             (reply, answer)

@@ -2,7 +2,7 @@
 
 use super::{Outside, messages::Outcome};
 use crate::engine::{Content, DiskJob, Done, Fetched, Taken, Why, Work, groups, may_fail};
-use crate::errors::{RETRY_AFTER, operation_error};
+use crate::errors::operation_error;
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, Store, StoreError};
 use spool_core::{Budget, Held, Message, MessageId, RouteGroup, Routing, SpoolError, Timestamp};
@@ -193,11 +193,8 @@ fn read_unattended(
 
 fn fetch(store: &Store, budget: &Budget, archive: Archive, id: MessageId) -> Fetched {
     let size = store.archived_size(archive, id).map_err(operation_error)?;
-    let busy = SpoolError::Busy {
-        retry_after: RETRY_AFTER,
-    };
     // Before it is read.
-    let mut held = budget.hold_first(size).ok_or(busy)?;
+    let mut held = budget.hold_first(size).ok_or(SpoolError::Busy)?;
     let (archived, body) = store.archived(archive, id).map_err(operation_error)?;
     held.resize(archived.message.footprint().saturating_add(size));
     Ok((Box::new(archived), body, held))

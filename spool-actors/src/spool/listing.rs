@@ -3,7 +3,7 @@
 use super::messages::{Details, Get, GetBody, ListMessages};
 use super::parts;
 use super::{Looked, SpoolActor};
-use crate::errors::{RETRY_AFTER, operation_error};
+use crate::errors::operation_error;
 use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler};
 use bytes::Bytes;
@@ -47,10 +47,7 @@ impl Handler<ListMessages> for SpoolActor {
         let messages = self.engine.queue().list(list.after, list.limit, now);
         if list.envelopes {
             let Some(held) = self.budget.look(LISTING_BYTES) else {
-                let busy = SpoolError::Busy {
-                    retry_after: RETRY_AFTER,
-                };
-                return Box::pin(std::future::ready(Err(busy)));
+                return Box::pin(std::future::ready(Err(SpoolError::Busy)));
             };
             return self.look(move |store| {
                 let listed = with_envelopes(store, messages);

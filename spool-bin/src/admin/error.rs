@@ -54,7 +54,7 @@ pub(super) fn refused(why: SpoolError) -> Error {
         | SpoolError::NoConfiguration => StatusCode::CONFLICT,
         SpoolError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         SpoolError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
-        SpoolError::Busy { .. } => return busy(why),
+        SpoolError::Busy => return busy(why),
         SpoolError::Disk(_) | SpoolError::Killed | _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     error(status, why)

@@ -3,12 +3,11 @@
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
 use super::caller::{Caller, source};
-use super::error::{HandlerResult, bad_request, error, response, with_response};
+use super::error::{HandlerResult, bad_request, busy, error, with_response};
 use super::read::{Body, decoded};
 use super::state::State;
 use crate::relay::SubmitOptions;
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
 use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
 use base64::Engine;
@@ -76,12 +75,7 @@ fn refused(why: AddError) -> Error {
     let status = match &why {
         AddError::Invalid(why) => return bad_request(why),
         AddError::TooManyRecipients { .. } => return bad_request(format!("to: {why}")),
-        AddError::Busy { retry_after } => {
-            let mut response = response(StatusCode::SERVICE_UNAVAILABLE, &why);
-            let seconds = retry_after.as_secs().max(1);
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            return with_response(response);
-        }
+        AddError::Busy => return busy(why),
         AddError::KeyReused { ids } => {
             let answer = serde_json::json!({ "error": why.to_string(), "ids": ids });
             return with_response(HttpResponse::UnprocessableEntity().json(answer));

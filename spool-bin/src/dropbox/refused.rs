@@ -21,7 +21,7 @@ impl From<AddError> for NotAdded {
             }
             AddError::Unsigned(_) => Self::Waits(error.to_string()),
             // Also unknown errors: nothing is lost by waiting.
-            AddError::Busy { .. }
+            AddError::Busy
             | AddError::Full(_)
             | AddError::Disk(_)
             | AddError::Ended(_)

@@ -30,7 +30,7 @@ impl From<&SpoolError> for Trouble {
             SpoolError::NoNotices => ("no_notices", None),
             SpoolError::Killed => ("closed", None),
             SpoolError::Ended(_) => ("ended", None),
-            SpoolError::Busy { .. } => ("busy", None),
+            SpoolError::Busy => ("busy", None),
             SpoolError::NoNextHop | _ => ("failed", None),
         };
         Self {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The result of a recipient in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum OutcomeKind {
     /// Accepted by the next hop.
     Delivered,
     /// To be tried again.
@@ -26,7 +26,7 @@ enum Outcome {
     Discharged,
 }
 
-impl Outcome {
+impl OutcomeKind {
     const fn event(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -47,7 +47,7 @@ pub struct AttemptRecord {
     /// Its number in the message's record, from 1.
     number: u64,
     tried: Vec<RecipientIndex>,
-    outcomes: Vec<(RecipientIndex, Outcome)>,
+    outcomes: Vec<(RecipientIndex, OutcomeKind)>,
     /// When the deferred recipients are tried again.
     next: Option<Timestamp>,
     delays: [u64; 4],
@@ -94,13 +94,13 @@ impl AttemptRecord {
         let taken = matches!(self.report.result, AttemptResult::Accepted(_));
         let outcome = |recipient| {
             let outcome = if later.contains(&recipient) {
-                Outcome::Deferred
+                OutcomeKind::Deferred
             } else if failed.contains(&recipient) {
-                Outcome::Failed
+                OutcomeKind::Failed
             } else if taken && !refused.contains(&recipient) {
-                Outcome::Delivered
+                OutcomeKind::Delivered
             } else {
-                Outcome::Discharged
+                OutcomeKind::Discharged
             };
             (recipient, outcome)
         };
@@ -121,7 +121,7 @@ impl AttemptRecord {
         envelope
             .saturating_add(refused.sum())
             .saturating_add(self.report.before.len() * 1024)
-            .saturating_add(self.outcomes.len() * size_of::<(RecipientIndex, Outcome)>())
+            .saturating_add(self.outcomes.len() * size_of::<(RecipientIndex, OutcomeKind)>())
     }
 
     pub(super) fn lines(&self, each: &mut dyn FnMut(Line<'_>)) {
@@ -161,7 +161,7 @@ impl AttemptRecord {
     fn line<'s>(
         &'s self,
         recipient: RecipientIndex,
-        outcome: Outcome,
+        outcome: OutcomeKind,
         refused: Option<(&'s Reply, Option<&'s NextHop>)>,
     ) -> Line<'s> {
         let report = &self.report;
@@ -180,7 +180,7 @@ impl AttemptRecord {
         line.add("delays", Value::Stages(self.delays));
         protection(&mut line, report);
         line.add("attempt", Value::Number(self.number));
-        if let Some(next) = self.next.filter(|_| outcome == Outcome::Deferred) {
+        if let Some(next) = self.next.filter(|_| outcome == OutcomeKind::Deferred) {
             line.shown("next", next);
         }
         line

@@ -16,7 +16,6 @@ use spool_core::{
     AddError, BodyKind, DomainPattern, Envelope, MAX_SECTIONS, ManualClock, MessageId, Notify, Ret,
     Timestamp, TlsSession,
 };
-use std::time::Duration;
 
 /// The history of a machine with an intake that gives `answers`.
 #[derive(Debug, Default)]
@@ -304,13 +303,7 @@ fn the_intake_decides() {
     let error = |text: &str| text.to_owned();
     for (refusal, expected, closes) in [
         (AddError::Full(error("secret")), "452 4.3.1", false),
-        (
-            AddError::Busy {
-                retry_after: Duration::ZERO,
-            },
-            "451 4.3.2",
-            false,
-        ),
+        (AddError::Busy, "451 4.3.2", false),
         (AddError::Disk(error("secret")), "451 4.3.0", false),
         (AddError::Invalid(error("secret")), "554 5.6.0", false),
         (

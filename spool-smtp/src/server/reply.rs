@@ -48,7 +48,7 @@ impl ServerReply {
     /// The reply when the intake does not accept a message.
     pub(super) fn from_intake(error: &AddError) -> Self {
         match error {
-            AddError::Busy { .. } => BUSY,
+            AddError::Busy => BUSY,
             AddError::Full(_) => FULL,
             AddError::Invalid(_) | AddError::KeyReused { .. } => INVALID,
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,

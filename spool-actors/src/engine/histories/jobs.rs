@@ -87,10 +87,7 @@ impl Disk {
             DiskJob::Fetch { bulk, archive, ids } => {
                 let fetch = |id| {
                     let (archived, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
-                    let busy = SpoolError::Busy {
-                        retry_after: std::time::Duration::ZERO,
-                    };
-                    let held = budget.hold_first(1).ok_or(busy)?;
+                    let held = budget.hold_first(1).ok_or(SpoolError::Busy)?;
                     Ok((Box::new(archived.clone()), body.clone(), held))
                 };
                 let pairs = ids.into_iter().map(fetch).collect();
