@@ -8,7 +8,7 @@ use super::session::Session;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lettre::transport::smtp::authentication::Mechanism;
-use spool_core::{Reply, Stage};
+use spool_core::Stage;
 
 /// The longest AUTH line with an initial response, CRLF included (RFC 4954 section 4).
 const MAX_LINE: usize = 512;
@@ -92,13 +92,9 @@ fn refused(reply: &RawReply, credentials: &Credentials, sent: &[String]) -> Conn
     let repeats = reply.lines().any(|line| {
         credentials.is_in(line) || sent.iter().any(|sent| !sent.is_empty() && line.contains(sent))
     });
-    let reply = match reply.to_reply() {
-        Reply { code, enhanced, .. } if repeats => Reply {
-            code,
-            enhanced,
-            text: "(the peer repeated the credentials)".to_owned(),
-        },
-        reply => reply,
-    };
+    let mut reply = reply.to_reply();
+    if repeats {
+        reply.text = "(the peer repeated the credentials)".to_owned();
+    }
     ConnectError::refused(Stage::Auth, reply)
 }

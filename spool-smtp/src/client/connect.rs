@@ -13,14 +13,8 @@ const MAX_ADDRESSES: usize = 8;
 
 /// The addresses of `target`, in the order in which they are tried.
 pub(super) async fn addresses(target: &Target, routes: &Routes) -> Result<Vec<SocketAddr>, ConnectError> {
-    let ips = match &target.addresses {
-        Some(addresses) => addresses.clone(),
-        None => {
-            let found = routes.addresses(target.hop.host()).await;
-            let failed = |error| ConnectError::Failed(format!("cannot resolve the name: {error}"));
-            found.map_err(failed)?.ips
-        }
-    };
+    let failed = |error| ConnectError::Failed(format!("cannot resolve the name: {error}"));
+    let ips = routes.addresses_of(target).await.map_err(failed)?;
     Ok(in_order(ips, target.hop.port()))
 }
 

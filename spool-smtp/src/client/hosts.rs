@@ -41,18 +41,10 @@ impl SmtpAgent {
     }
 
     async fn found(&self, target: Target) -> Result<FoundHost, Reply> {
-        let addresses = match target.addresses {
-            Some(addresses) => addresses,
-            // The addresses of a configured host are looked up when a connection is made.
-            None => {
-                let found = self.pool.routes.addresses(target.hop.host()).await;
-                let failed = |error| {
-                    let host = target.hop.host();
-                    Reply::new(451, &format!("4.4.3 looking for {host}: {error}"))
-                };
-                found.map_err(failed)?.ips
-            }
-        };
+        let found = self.pool.routes.addresses_of(&target).await;
+        let host = target.hop.host();
+        let failed = |error| Reply::new(451, &format!("4.4.3 looking for {host}: {error}"));
+        let addresses = found.map_err(failed)?;
         Ok(FoundHost {
             next_hop: target.hop,
             addresses,

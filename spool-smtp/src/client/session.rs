@@ -43,7 +43,7 @@ impl Protection {
 
 /// An open session. Dropping it closes the connection.
 pub(super) struct Session {
-    connection: AsyncSmtpConnection,
+    pub(super) connection: AsyncSmtpConnection,
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
     pub(super) protection: Protection,
@@ -68,33 +68,6 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session over a connection whose greeting was accepted. Its capabilities are not known yet.
-    pub(super) fn new(
-        connection: AsyncSmtpConnection,
-        wire: Wire,
-        key: SessionKey,
-        protection: Protection,
-        address: IpAddr,
-    ) -> Self {
-        Self {
-            connection,
-            capabilities: Capabilities::default(),
-            protection,
-            wire,
-            key,
-            address,
-            flow: FlowId::random(),
-            messages: 0,
-            needs_reset: false,
-            may_chunk: false,
-            chunking_failed: None,
-            took_at: None,
-            parked_at: Instant::now(),
-            thread: std::thread::current().id(),
-            permit: None,
-        }
-    }
-
     /// Whether it has carried as many messages as it may.
     pub(super) fn is_spent(&self, config: &SmtpConfig) -> bool {
         let most = self.capabilities.mail_max.unwrap_or(u32::MAX);

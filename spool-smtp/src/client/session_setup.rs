@@ -15,8 +15,9 @@ use super::tls::{TlsClient, TlsFacts};
 use super::wire::{SPOKE_EARLY, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
-use spool_core::{AttemptResult, Reply, Stage, TlsPolicy};
+use spool_core::{AttemptResult, FlowId, Reply, Stage, TlsPolicy};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// What a session is opened with.
 pub(super) struct SessionSetup<'a> {
@@ -53,7 +54,23 @@ impl SessionSetup<'_> {
                 false => ConnectError::Failed(format!("no reply to EHLO: {why}")),
             });
         };
-        let mut session = Session::new(connection, wire, key.clone(), protection, peer.ip());
+        let mut session = Session {
+            connection,
+            wire,
+            capabilities: Capabilities::default(),
+            protection,
+            key: key.clone(),
+            address: peer.ip(),
+            flow: FlowId::random(),
+            messages: 0,
+            needs_reset: false,
+            may_chunk: false,
+            chunking_failed: None,
+            took_at: None,
+            parked_at: Instant::now(),
+            thread: std::thread::current().id(),
+            permit: None,
+        };
         self.hello(&mut session, ehlo).await?;
         self.start_tls(&mut session).await?;
         if let Some(credentials) = &key.credentials {

@@ -174,8 +174,16 @@ impl Routes {
         Ok((groups.map(names).collect(), secure))
     }
 
+    /// The addresses of `target`; those of a configured host are looked up now.
+    pub(in crate::client) async fn addresses_of(&self, target: &Target) -> Result<Vec<IpAddr>, LookupError> {
+        match &target.addresses {
+            Some(addresses) => Ok(addresses.clone()),
+            None => Ok(self.addresses(target.hop.host()).await?.ips),
+        }
+    }
+
     /// The addresses of `host`, a name or an address.
-    pub(in crate::client) async fn addresses(&self, host: &str) -> Result<Addresses, LookupError> {
+    async fn addresses(&self, host: &str) -> Result<Addresses, LookupError> {
         if let Ok(address) = host.parse() {
             return Ok(Addresses::insecure(vec![address]));
         }
