@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Event")]
-struct Fields {
+struct WholeEvent {
     seq: u64,
     at: Timestamp,
     id: Option<MessageId>,
@@ -22,7 +22,7 @@ struct Fields {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Noted(#[serde(with = "Fields")] Event);
+struct Noted(#[serde(with = "WholeEvent")] Event);
 
 pub(super) fn serialize<S: Serializer>(events: &[Event], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(events.iter().cloned().map(Noted))
