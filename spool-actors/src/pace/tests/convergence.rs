@@ -1,5 +1,5 @@
-//! Against a peer that takes at most k sessions at once, or r messages a second, the sender settles within a fifth of it and
-//! has less than one message in twenty deferred; refusals of single mailboxes take nothing from the others.
+//! Against a peer that takes at most k sessions at once, or r messages a second, the sender reaches a rate within a fifth of it, and
+//! less than one message in twenty is deferred; refusals of single mailboxes do not slow the others.
 
 use super::peers::{Chance, Connections, Counting, Down, Messages, Peer, SERVICE, Share, Way};
 use super::sender::{START, send};
@@ -97,7 +97,7 @@ fn it_settles_at_the_sessions_a_peer_takes() {
     sessions("1 to 80 sessions, 421 at the greeting", Way::Greeting, 60.0);
 }
 
-/// Two limits that look alike from outside. To tell them apart takes some refusals.
+/// Two limits that refuse in the same way at first. Some refusals are needed to distinguish them.
 #[test]
 fn it_settles_at_the_sessions_of_a_peer_that_complains_of_messages() {
     sessions("1 to 80 sessions, 421 to MAIL", Way::Mail, 300.0);

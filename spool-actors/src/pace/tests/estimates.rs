@@ -1,5 +1,5 @@
-//! When a message goes is said within a factor of two, once a peer's limits are known: of peers whose limits stay, and of those that
-//! refused everybody and are well again.
+//! The time at which a message is sent is estimated within a factor of two, once the limits of a peer are known: of peers whose limits stay the
+//! same, and of peers that refused everybody and accept again.
 
 use super::peers::{Chance, Connections, Counting, Down, Messages, Peer, SERVICE, Way, Well};
 use super::sender::{START, Seeded, send};
@@ -7,7 +7,7 @@ use crate::pace::Pace;
 use spool_core::DestinationPolicy;
 use std::time::Duration;
 
-/// A row of the table: the shortest and the longest waits, in parts of what was said.
+/// A row of the table: the shortest and the longest waits, divided by their estimates.
 #[derive(Debug)]
 struct Row {
     what: &'static str,
@@ -25,7 +25,7 @@ impl Row {
         }
     }
 
-    /// Sends `attempts` messages, and looks at what is said from `since` on, in seconds.
+    /// Sends `attempts` messages, and checks the estimates from `since` on, in seconds.
     fn run(&mut self, attempts: usize, since: u64, peer: &mut dyn Peer, seed: u64) {
         let mut pace = Pace::new(&DestinationPolicy::default(), 20);
         let end = START.after(Duration::from_secs(1_000_000));
@@ -63,7 +63,7 @@ fn estimates_are_true_within_a_factor_of_two_for_a_limit_of_messages() {
         for r in rates.into_iter().filter(|r| *r <= most) {
             for counting in [Counting::Seconds, Counting::Bucket] {
                 for seed in 1..4 {
-                    // A minute and forty messages show a limit.
+                    // After a minute and forty messages a limit is known.
                     let since = 60.max((40.0 / r) as u64);
                     let attempts = 4000.max((180.0 * r) as usize);
                     let mut peer = Messages::new(r, counting, way, seed);
@@ -75,7 +75,7 @@ fn estimates_are_true_within_a_factor_of_two_for_a_limit_of_messages() {
     }
 }
 
-/// A rate may be learned of them for a while; none is said where it does not hold.
+/// A rate may be learned of them for a while; no estimate uses one that does not apply.
 #[test]
 fn estimates_are_true_within_a_factor_of_two_for_a_limit_of_sessions() {
     for way in [Way::Mail, Way::Greeting, Way::Words] {
@@ -105,7 +105,7 @@ fn estimates_are_true_within_a_factor_of_two_for_a_peer_that_is_well_again() {
     };
     let mut all = Row::new("as many as come, after 30 s in which everybody was refused");
     let mut some = Row::new("20 messages a second, after 30 s in which everybody was refused");
-    // A session that hangs says nothing while it does.
+    // A session gives no result while it hangs.
     for way in Way::ALL.into_iter().filter(|way| *way != Way::Broken) {
         for seed in 1..6 {
             let well: Box<dyn Peer> = Box::new(Well(SERVICE / 2));

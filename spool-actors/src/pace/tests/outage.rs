@@ -1,5 +1,5 @@
-//! A peer that refuses everybody is left alone, and found again: two minutes after it is well, what was learned meanwhile holds nothing
-//! up any more.
+//! A peer that refuses everybody gets no attempts for a while, and is tried again: two minutes after it accepts again, what was learned meanwhile
+//! delays nothing.
 
 use super::peers::{Chance, Connections, Counting, Down, Messages, Peer, SERVICE, Way, Well};
 use super::sender::{Run, START, Seeded, send};
@@ -8,7 +8,7 @@ use spool_core::{DestinationPolicy, Timestamp};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// From when a peer is well until it is sent all it takes.
+/// The longest time from when a peer accepts again until it is sent all that it accepts.
 const RECOVERY: Duration = Duration::from_secs(120);
 
 fn at(seconds: u32) -> Timestamp {
@@ -50,7 +50,7 @@ fn a_dead_peer_sees_few_attempts() {
             let run = run(way, (0, 3600), 3600, seed);
             assert!(run.taken.is_empty());
             let (most, all) = (most_at_once(&run.refused), run.refused.len());
-            // Four at first, two, and one after the other until it is left alone; then one at a time.
+            // Four at first, two, and one after the other until the circuit opens; then one at a time.
             assert!(most <= 12, "{way:?}: {most} in two seconds");
             assert!((15..80).contains(&all), "{way:?}: {all} in an hour");
         }
@@ -63,7 +63,7 @@ fn a_peer_that_stops_answering_is_paused_and_comes_back_slowly() {
         for seed in 1..10 {
             let run = run(way, (60, 1800), 2400, seed);
             let most = most_at_once(&run.refused);
-            // What is said of mailboxes is believed a moment later.
+            // Refusals of mailboxes count as a limit a little later.
             let few = if matches!(way, Way::Rcpt | Way::Words) {
                 30
             } else {
@@ -84,14 +84,14 @@ fn a_peer_that_stops_answering_is_paused_and_comes_back_slowly() {
             };
             let at_first = within(&run.begun, Duration::ZERO, Duration::from_millis(65));
             assert!(at_first <= 5, "{way:?}: {at_first} at once");
-            // Soon as many as ever: ten at a time, of a tenth of a second each.
+            // Soon as many as before: ten at a time, of a tenth of a second each.
             let minute = within(&run.taken, SECOND * 60, SECOND * 120);
             assert!(minute > 60 * 90, "{way:?}: {minute} in a minute");
         }
     }
 }
 
-/// A row of the table: how long it took until all messages were out, from when the peer was well.
+/// A row of the table: how long it took until all messages were sent, from when the peer accepted again.
 struct Row {
     what: &'static str,
     way: Way,
@@ -101,7 +101,7 @@ struct Row {
 }
 
 impl Row {
-    /// 1,250 messages wait at a peer that was well for a minute, or is `new`, and then refuses all but one in `takes` for `down` seconds.
+    /// 1,250 messages wait for a peer that accepted for a minute, or is `new`, and then refuses all but one in `takes` for `down` seconds.
     fn new(
         what: &'static str,
         way: Way,

@@ -1,4 +1,4 @@
-//! Model peers. Each answers a session when it begins, with what comes of it and how long that takes.
+//! Model peers. Each determines the result of a session, and how long it takes, when the session begins.
 
 use crate::pace::Signal;
 use spool_core::{
@@ -14,12 +14,12 @@ pub(super) const REFUSAL: Duration = Duration::from_millis(5);
 /// How long a session takes that breaks off.
 const BROKEN: Duration = Duration::from_secs(30);
 
-/// What a peer makes of a session.
+/// The result of a session with a peer.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// Whether the message was taken.
     pub(super) taken: bool,
-    /// What the client's report says of the peer.
+    /// The signal of the client's report.
     pub(super) signal: Signal,
     pub(super) span: Duration,
 }
@@ -60,7 +60,7 @@ pub(super) enum Way {
     Mail,
     /// 421 to RCPT.
     Rcpt,
-    /// A reply to RCPT that may be about the mailbox, but for its coming to all of them.
+    /// A reply to RCPT that could be about one mailbox, if it did not come to all of them.
     Words,
 }
 

@@ -1,4 +1,4 @@
-//! The sender: it begins whatever its pace allows, and waits for the next thing to happen.
+//! The sender: it begins the sessions that its pace allows, and goes on to the time of the next event.
 
 use super::peers::{Answer, Chance, Peer};
 use crate::pace::{Adjustment, Pace, Serial, SessionStart};
@@ -15,7 +15,7 @@ const AHEAD: [usize; 5] = [0, 9, 99, 999, 4999];
 /// Estimates are noted so often.
 const NOTE_EVERY: Duration = Duration::from_millis(2_997);
 
-/// Dice that fall the same way again with a seed.
+/// Dice that repeat their results with the same seed.
 #[derive(Debug)]
 pub(super) struct Seeded(Mutex<Chance>);
 
@@ -33,7 +33,7 @@ impl Dice for Seeded {
     }
 }
 
-/// At `at` it was said that the `nth` message waits until `until`.
+/// The estimate at `at`: the `nth` message waits until `until`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Estimate {
     pub(super) at: Timestamp,
@@ -68,7 +68,7 @@ impl Run {
         self.refused.len() as f64 / self.begun.len() as f64
     }
 
-    /// How many times longer messages waited than was said, for what was said from `since` on. Waits below ten seconds do not count.
+    /// The waits of messages divided by their estimates, for estimates from `since` on. Waits below ten seconds do not count.
     pub(super) fn truth(&self, since: Timestamp) -> impl Iterator<Item = f64> {
         let said = self.estimates.iter().filter(move |said| said.at >= since);
         said.filter_map(|said| {
@@ -132,10 +132,10 @@ pub(super) fn send(
     }
 }
 
-/// Notes what is said of some messages in line.
+/// Notes the estimates for some messages in line.
 fn note(run: &mut Run, pace: &Pace, now: Timestamp, running: usize) {
     for ahead in AHEAD {
-        // That of a circuit says when the next one goes, and nothing about those behind it.
+        // The end of a circuit's pause is the time of the next message, and no estimate for those behind it.
         let until = |hold: Hold| match (hold, ahead) {
             (Hold::RateLimit { until, .. }, _) | (Hold::Circuit { until, .. }, 0) => Some(until),
             (_, _) => None,
