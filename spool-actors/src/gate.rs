@@ -20,7 +20,8 @@ pub struct Gate {
     supervision: Supervision,
     /// Whether loading is over: the queue has all messages from before, or loading has failed.
     loaded: Arc<AtomicBool>,
-    writing: DiskWork,
+    /// What the writer thread reports its work to.
+    pub(crate) writing: DiskWork,
 }
 
 /// When the writer thread started its present work on disk, if it does any. Clones share it.
@@ -50,11 +51,6 @@ impl Gate {
             loaded: Arc::new(AtomicBool::new(false)),
             writing: DiskWork::default(),
         }
-    }
-
-    /// What the writer thread reports its work to.
-    pub(crate) fn writing(&self) -> DiskWork {
-        self.writing.clone()
     }
 
     /// How long the writer thread has been waiting for the disk; `None`: it is not waiting. Adds wait meanwhile.
@@ -104,12 +100,6 @@ impl Gate {
     #[must_use]
     pub const fn memory(&self) -> &Budget {
         &self.budget
-    }
-
-    /// Bytes of mail held in memory, with the index of waiting messages.
-    #[must_use]
-    pub fn memory_used(&self) -> u64 {
-        self.budget.used()
     }
 
     /// The queue has all of it, or loading has failed.

@@ -35,14 +35,15 @@ pub use spool_smtp;
 pub use delivery::DeliveryActor;
 pub use event_hub::{EventHub, Subscription};
 pub use gate::Gate;
+pub use outcome::{Circuit, DestinationState};
 pub use spool::messages::{
     Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
     ListMessages, Loaded, NewRoute, Outcome, Purge, Quarantine, Recover, Remove, Reroute, SendNow,
     SetMaxConcurrentJobs, SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
 };
 pub use spool::{
-    Bounce, Circuit, DestinationState, Destinations, Expire, GetPulse, OpenSpool, Progress, Pulse,
-    ResetDestination, SetNotices, SetPolicies, SetRouting, Spool, SpoolActor,
+    Bounce, Destinations, Expire, GetPulse, OpenSpool, Progress, Pulse, ResetDestination, SetNotices,
+    SetPolicies, SetRouting, Spool, SpoolActor,
 };
 pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};

@@ -5,6 +5,7 @@
 //! along, or are committed after [`LINGER`]. It never retries and never reorders. A panic in the store is reported, and every
 //! change from then on is answered with an error: nobody waits for a thread that is gone.
 
+use crate::engine::Answered;
 use crate::gate::DiskWork;
 use crate::supervision::Sentinel;
 use spool_core::store::{Change, Store, StoreError};
@@ -23,14 +24,7 @@ const GATHER: Duration = Duration::from_micros(300);
 const BATCH: usize = 4096;
 
 /// A change with what its owner wants to be reminded of.
-#[derive(Debug)]
-pub(crate) struct Ticket<T> {
-    pub(crate) change: Change,
-    pub(crate) tag: T,
-}
-
-/// A ticket after its commit.
-pub(crate) type AnsweredTicket<T> = (Ticket<T>, Result<(), StoreError>);
+pub(crate) type Ticket<T> = (Change, T);
 
 #[derive(Debug)]
 struct WriteQueue<T> {
@@ -65,7 +59,7 @@ impl<T: Send + 'static> Writer<T> {
         store: Arc<Store>,
         sentinel: Sentinel,
         work: DiskWork,
-        answer: impl Fn(Vec<AnsweredTicket<T>>) + Send + 'static,
+        answer: impl Fn(Vec<Answered<T>>) + Send + 'static,
     ) -> io::Result<Self> {
         let waiting = WriteQueue {
             tickets: Vec::new(),
@@ -128,7 +122,7 @@ fn write_all<T>(
     store: &Store,
     sentinel: &Sentinel,
     work: &DiskWork,
-    answer: &dyn Fn(Vec<AnsweredTicket<T>>),
+    answer: &dyn Fn(Vec<Answered<T>>),
 ) {
     // Who waits for a change must be answered, whatever becomes of the store. What it holds in memory is then in disorder.
     let guarded = |work: &mut dyn FnMut()| {
@@ -140,7 +134,7 @@ fn write_all<T>(
     let mut crowded = false;
     while let Some((tickets, urgent)) = next_batch(shared, crowded) {
         crowded = urgent > 1;
-        let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
+        let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().unzip();
         let failed = || Err(StoreError::Failed(PANICKED.to_owned()));
         let mut results: Vec<_> = changes.iter().map(|_| failed()).collect();
         work.begins();
@@ -148,11 +142,9 @@ fn write_all<T>(
             sentinel.failpoint();
             results = store.commit(&mut changes);
         });
-        let tickets = changes
-            .into_iter()
-            .zip(tags)
-            .map(|(change, tag)| Ticket { change, tag });
-        answer(tickets.zip(results).collect());
+        let tickets = changes.into_iter().zip(tags).zip(results);
+        let answered = |((change, tag), result)| Answered { change, tag, result };
+        answer(tickets.map(answered).collect());
         // Nobody waits for this: the next segment is made ready, and finished ones are given back.
         guarded(&mut || {
             work.begins();
@@ -273,10 +265,7 @@ mod tests {
 
     #[test]
     fn a_commit_has_no_more_changes_than_allowed_and_the_rest_follows_at_once() {
-        let ticket = |tag| Ticket {
-            change: Change::Note { events: Vec::new() },
-            tag,
-        };
+        let ticket = |tag| (Change::Note { events: Vec::new() }, tag);
         let waiting = WriteQueue {
             tickets: (0..BATCH + 1).map(ticket).collect(),
             urgent: BATCH + 1,
@@ -289,12 +278,12 @@ mod tests {
         };
         let (first, _) = next_batch(&shared, false).unwrap();
         assert_eq!(
-            (first.len(), first.last().map(|ticket| ticket.tag)),
+            (first.len(), first.last().map(|(_, tag)| *tag)),
             (BATCH, Some(BATCH - 1))
         );
         assert_eq!(shared.lock().urgent, 1, "it does not linger");
         let (second, _) = next_batch(&shared, false).unwrap();
-        assert_eq!(second.first().map(|ticket| ticket.tag), Some(BATCH));
+        assert_eq!(second.first().map(|(_, tag)| *tag), Some(BATCH));
     }
 
     #[test]
@@ -305,7 +294,7 @@ mod tests {
         let answer = move |_| wait.recv().unwrap_or_default();
         let writer = Writer::start(Arc::clone(&store), sentinel, DiskWork::default(), answer).unwrap();
         let change = Change::Note { events: Vec::new() };
-        writer.push(vec![Ticket { change, tag: () }], 1);
+        writer.push(vec![(change, ())], 1);
         // Before the writer has come to the compaction.
         writer.shared.lock().closed = true;
         go_on.send(()).unwrap();

@@ -1,7 +1,7 @@
 //! Time: the only file that reads the system's wall clock.
 //!
 //! A [`Timestamp`] is wall-clock time, for people and for the disk. It never measures a duration: waits use the
-//! monotonic clock of the runtime, and [`JumpWatch`] detects that the wall clock was set.
+//! monotonic clock of the runtime.
 
 use crate::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -221,47 +221,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Detects that the wall clock was set, by comparing it with the monotonic time.
-#[derive(Debug, Clone, Copy)]
-pub struct JumpWatch {
-    now: Timestamp,
-    steady: Duration,
-}
-
-impl JumpWatch {
-    /// Smaller differences are ignored: the clock is slewed, or the thread was delayed between two readings.
-    const LEAST: i64 = 10_000;
-
-    /// A watch that starts now.
-    #[must_use]
-    pub fn new(clock: &dyn Clock) -> Self {
-        let (now, steady) = clock.now_and_steady();
-        Self { now, steady }
-    }
-
-    /// The monotonic time at the last look.
-    #[must_use]
-    pub const fn steady(&self) -> Duration {
-        self.steady
-    }
-
-    /// The wall clock, and by how many milliseconds it was set since the last look, if it was.
-    pub fn look(&mut self, clock: &dyn Clock) -> (Timestamp, Option<i64>) {
-        let (now, steady) = clock.now_and_steady();
-        let expected = self.now.after(steady.saturating_sub(self.steady));
-        let jump = now.0.saturating_sub(expected.0);
-        *self = Self { now, steady };
-        (
-            now,
-            Some(jump).filter(|jump| jump.saturating_abs() >= Self::LEAST),
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manual_clock::ManualClock;
 
     #[test]
     fn dates_are_written_as_the_standards_want_them() {
@@ -278,24 +240,6 @@ mod tests {
     fn time_that_runs_backwards_is_zero() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp(i64::MAX));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_is_noticed() {
-        let clock = ManualClock::new(Timestamp(1_000_000));
-        let mut watch = JumpWatch::new(&clock);
-        clock.advance(Duration::from_secs(86_400));
-        assert_eq!(watch.look(&clock), (Timestamp(87_400_000), None));
-        for (to, jump) in [
-            (87_409_000, None),
-            (0, Some(-87_409_000)),
-            (500_000, Some(500_000)),
-        ] {
-            clock.jump(Timestamp(to));
-            assert_eq!(watch.look(&clock), (Timestamp(to), jump));
-            assert_eq!(watch.look(&clock), (Timestamp(to), None));
-        }
-        assert_eq!(JumpWatch::new(&SystemClock).look(&SystemClock).1, None);
     }
 
     #[test]

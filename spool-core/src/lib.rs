@@ -58,7 +58,7 @@ pub use attempt::{
 };
 pub use attempts::{Attempts, MAX_KEPT_REFUSALS, MAX_LAST_ATTEMPTS};
 pub use budget::{Budget, Held, Waiting};
-pub use clock::{Clock, JumpWatch, SystemClock, Timestamp, millis};
+pub use clock::{Clock, SystemClock, Timestamp, millis};
 pub use config::SpoolConfig;
 pub use crlf::{crlf, has_whole_lines};
 pub use destination::{

@@ -2,8 +2,8 @@
 
 use super::keys::LookUp;
 use super::queue::Reservation;
-use super::{Answer, Content, Engine, Tag, World};
-use crate::engine::DestinationId;
+use super::tag::{Places, Tag};
+use super::{Answer, Content, DestinationId, Engine, World};
 use crate::errors::add_error;
 use spool_core::store::{Addition, Change, NewMessage, StoreError};
 use spool_core::{
@@ -12,82 +12,45 @@ use spool_core::{
 };
 use std::sync::Arc;
 
-/// The line of a message that is being added, and its place in front of the sessions.
-pub(super) type PlaceInLine<W> = (DestinationId, Reservation<W>);
-
-/// What is to be done with an add that may be tried.
-enum Prepared<W: World> {
-    /// Its name is known.
-    Known(Vec<MessageId>),
-    /// The first add of its name is being written.
-    Waits(AddKey),
-    /// It is to be written.
-    New(Box<NewAdd<W>>),
-}
-
-/// An add that is to be written.
-struct NewAdd<W: World> {
-    addition: Addition,
-    lines: Vec<PlaceInLine<W>>,
-    generation: u32,
-    held: Vec<Held>,
-}
-
 impl<W: World> Engine<W> {
-    /// A caller adds mail.
+    /// A caller adds mail. An add whose name is known spools nothing.
     pub(super) fn take_add(&mut self, mail: Submission, reply: W::Reply) {
-        // The caller may have used the former routing or, during a change, the one that is about to be set.
-        let generation = match &mail.routing {
-            Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
-            Some(_) | None => self.queue.generation(),
+        let key = mail.add_key();
+        let known = self.may_add(&mail).and_then(|()| match &key {
+            Some(key) => self.keys.look_up(key, self.now.inside),
+            None => Ok(LookUp::New),
+        });
+        let added = match (known, key) {
+            (Ok(LookUp::Expected), Some(key)) => return self.keys.wait(&key, reply),
+            (Ok(LookUp::Known(ids)), _) => return self.answer(reply, Answer::Added(Ok(ids))),
+            (Ok(LookUp::New | LookUp::Expected), key) => self.add(mail, key),
+            (Err(error), _) => Err(error),
         };
-        match self.prepare(mail, generation) {
-            Err(error) => self.answer(reply, Answer::Added(Err(error))),
-            Ok(Prepared::Known(ids)) => self.answer(reply, Answer::Added(Ok(ids))),
-            Ok(Prepared::Waits(key)) => self.keys.wait(&key, reply),
-            Ok(Prepared::New(new)) => {
-                let NewAdd {
-                    addition,
-                    lines,
-                    generation,
-                    held,
-                } = *new;
-                let tag = Tag::Added {
-                    reply,
-                    lines,
-                    generation,
-                    held,
-                };
-                self.commit(Change::Add(addition), tag, true);
+        match added {
+            Ok((addition, places)) => {
+                if let Some(key) = &addition.key {
+                    self.keys.expect_answer(key);
+                }
+                self.commit(Change::Add(addition), Tag::Added { reply, places }, true);
             }
+            Err(error) => self.answer(reply, Answer::Added(Err(error))),
         }
     }
 
-    /// An add whose name is known spools nothing.
-    fn prepare(&mut self, mail: Submission, generation: u32) -> Result<Prepared<W>, AddError> {
-        self.may_add()?;
-        mail.check(self.max_recipients)?;
-        let Some(key) = mail.add_key() else {
-            return self.add(mail, None, generation);
-        };
-        match self.keys.look_up(&key, self.now.inside)? {
-            LookUp::Known(ids) => return Ok(Prepared::Known(ids)),
-            LookUp::Expected => return Ok(Prepared::Waits(key)),
-            LookUp::New => {}
+    /// Whether mail may be added now, as far as that does not depend on what the spool holds.
+    pub(super) fn may_add(&self, submission: &Submission) -> Result<(), AddError> {
+        match &self.ended {
+            Some(ending) => Err(ending.add_error()),
+            None => submission.check(self.max_recipients),
         }
-        let new = self.add(mail, Some(key.clone()), generation)?;
-        self.keys.expect_answer(&key);
-        Ok(new)
     }
 
-    /// `generation` is that of the routing that gave the sections their next hops.
-    fn add(
-        &mut self,
-        submission: Submission,
-        key: Option<AddKey>,
-        generation: u32,
-    ) -> Result<Prepared<W>, AddError> {
-        let mut whole = self.charge(&submission)?;
+    fn add(&mut self, mail: Submission, key: Option<AddKey>) -> Result<(Addition, Places<W>), AddError> {
+        // The caller may have used the former routing or, during a change, the one that is about to be set.
+        let routing = mail.routing.as_ref();
+        let is_current = routing.is_none_or(|routing| routing.is(&self.queue.routing));
+        let generation = self.queue.generation_of(is_current);
+        let mut whole = self.charge(&mail)?;
         let Submission {
             sections,
             body,
@@ -97,19 +60,19 @@ impl<W: World> Engine<W> {
             related,
             unknown_submitter,
             ..
-        } = submission;
+        } = mail;
         let (now, size) = (self.now.wall, u64::try_from(body.len()).unwrap_or(u64::MAX));
         let status = match frozen {
             true => Status::Frozen,
             false => Status::SendAt(now),
         };
-        let (mut held, mut lines) = (Vec::with_capacity(sections.len()), Vec::new());
+        let mut each = Vec::with_capacity(sections.len());
         let mut messages = Vec::with_capacity(sections.len());
         for section in sections {
-            held.push(whole.split(section.envelope.footprint()));
-            let (message, line) = self.new_message(section, status, unknown_submitter);
+            let held = whole.split(section.envelope.footprint());
+            let (message, destination, reserved) = self.new_message(section, status, unknown_submitter);
             messages.push(message);
-            lines.push(line);
+            each.push((destination, reserved, held));
         }
         // The rest is the charge for what the messages share, the body and the list of their ids, until the last of them drops it.
         let body = whole.carried_by(body);
@@ -128,12 +91,7 @@ impl<W: World> Engine<W> {
             conclusion: None,
             events,
         };
-        Ok(Prepared::New(Box::new(NewAdd {
-            addition,
-            lines,
-            generation,
-            held,
-        })))
+        Ok((addition, Places { each, generation }))
     }
 
     /// The message of a section, in line at its destination; with room there, the start of its attempt is written with it.
@@ -142,7 +100,7 @@ impl<W: World> Engine<W> {
         section: Section,
         status: Status,
         unknown: bool,
-    ) -> (NewMessage, PlaceInLine<W>) {
+    ) -> (NewMessage, DestinationId, Reservation<W>) {
         let now = self.now.wall;
         let by = Some("its submitter".to_owned());
         let is_frozen = status == Status::Frozen;
@@ -165,7 +123,7 @@ impl<W: World> Engine<W> {
             state.notices.unknown_submitter = true;
             new.state = Some(Box::new(state));
         }
-        (new, (destination, reserved))
+        (new, destination, reserved)
     }
 }
 
@@ -174,17 +132,13 @@ impl<W: World> Engine<W> {
     pub(super) fn add_answered(
         &mut self,
         mut addition: Addition,
-        (reply, lines, generation, held): (W::Reply, Vec<PlaceInLine<W>>, u32, Vec<Held>),
+        (reply, places): (W::Reply, Places<W>),
         result: Result<(), StoreError>,
     ) {
         let key = addition.key.take();
         let answer = match result {
-            Ok(()) => {
-                let ids = self.added(addition, lines, held);
-                self.look_at_added(&ids, generation);
-                Ok(ids)
-            }
-            Err(error) => Err(self.not_added(&addition, lines, error)),
+            Ok(()) => Ok(self.added(addition, places)),
+            Err(error) => Err(self.not_added(&addition, places, error)),
         };
         if let Some(key) = key {
             for (reply, answer) in self.keys.answered(&key, &answer, self.now.inside) {
@@ -194,7 +148,7 @@ impl<W: World> Engine<W> {
         self.answer(reply, Answer::Added(answer));
     }
 
-    fn added(&mut self, addition: Addition, lines: Vec<PlaceInLine<W>>, held: Vec<Held>) -> Vec<MessageId> {
+    fn added(&mut self, addition: Addition, places: Places<W>) -> Vec<MessageId> {
         let Addition {
             messages,
             body,
@@ -206,7 +160,7 @@ impl<W: World> Engine<W> {
         } = addition;
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         let related: Arc<[MessageId]> = related.iter().chain(&ids).copied().collect();
-        for ((mut new, line), held) in messages.into_iter().zip(lines).zip(held) {
+        for (mut new, (destination, reserved, held)) in messages.into_iter().zip(places.each) {
             let state = match new.state.take() {
                 Some(state) => *state,
                 None => initial_state(&new, spooled_at),
@@ -228,30 +182,29 @@ impl<W: World> Engine<W> {
             };
             tracing::debug!(id = %id, flow = ?flows, "spooled");
             let content = Box::new(Content::new(message, body.clone(), held));
-            self.hold_or_let_go(line, status, content);
+            let in_line = matches!(reserved, Reservation::None);
+            self.queue.added(
+                (destination, places.generation),
+                status,
+                reserved,
+                content,
+                self.now,
+            );
+            // Under pressure, or when it has to wait for time, what waits in line is read again later.
+            let held_up = self.queue.is_held_up(destination, self.now);
+            let behind_others = !self.queue.is_next(destination);
+            if in_line && (held_up || (behind_others && self.budget.is_tight())) {
+                self.queue.let_go(id);
+            }
+        }
+        if places.generation != self.queue.generation {
+            self.recall_stale();
         }
         ids
     }
 
-    /// Under pressure, or when it has to wait for time, what waits in line is read again later.
-    fn hold_or_let_go(
-        &mut self,
-        (destination, reserved): PlaceInLine<W>,
-        status: Status,
-        content: Box<Content>,
-    ) {
-        let id = content.message.id;
-        let in_line = matches!(reserved, Reservation::None);
-        self.queue.added(destination, status, reserved, content, self.now);
-        let held_up = self.queue.is_held_up(destination, self.now);
-        let behind_others = !self.queue.is_next(destination);
-        if in_line && (held_up || (behind_others && self.budget.is_tight())) {
-            self.queue.let_go(id);
-        }
-    }
-
-    fn not_added(&mut self, addition: &Addition, lines: Vec<PlaceInLine<W>>, error: StoreError) -> AddError {
-        for (destination, reserved) in lines {
+    fn not_added(&mut self, addition: &Addition, places: Places<W>, error: StoreError) -> AddError {
+        for (destination, reserved, _) in places.each {
             self.queue.unreserve(destination, reserved);
             self.queue.delist(destination);
         }
@@ -282,13 +235,16 @@ fn initial_state(new: &NewMessage, spooled_at: Timestamp) -> MessageState {
 /// The event of a message that was added.
 pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
+    let recipients = envelope.recipients.iter();
     let mut event = Event::new(0, at, EventKind::Spooled);
     event.id = Some(message.id);
     event.flows = flows.to_vec();
-    event.envelope = Some(Arc::new(EnvelopeSummary::new(
-        envelope,
-        &envelope.recipients,
+    event.envelope = Some(Arc::new(EnvelopeSummary {
+        sender: envelope.reverse_path.as_str().to_owned(),
+        recipients: recipients
+            .map(|recipient| recipient.address.to_string())
+            .collect(),
         size,
-    )));
+    }));
     event
 }

@@ -2,9 +2,9 @@
 
 use super::queue::Refusal;
 use super::round::Round;
-use super::unattended::Why;
 use super::unwritten::NO_ROOM_PAUSE;
-use super::{Content, Effect, Engine, World};
+use super::work::Work;
+use super::{AskedAttempt, Content, Effect, Engine, World};
 use bytes::Bytes;
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::log::{AttemptRecord, Record};
@@ -18,16 +18,10 @@ use std::sync::Arc;
 const CLOCK_WAS_SET: u64 = 10_000;
 
 impl<W: World> Engine<W> {
-    /// An attempt has ended. Not `again`: its permit starts no other one.
-    pub(super) fn attempt_ended(
-        &mut self,
-        id: MessageId,
-        attempt: Attempt,
-        permit: Option<W::Permit>,
-        again: bool,
-    ) {
+    /// An attempt has ended.
+    pub(super) fn attempt_ended(&mut self, id: MessageId, attempt: Attempt, permit: Option<W::Permit>) {
         if let Some(permit) = permit {
-            self.learn(id, &attempt.report, permit, again);
+            self.learn(id, &attempt.report, permit);
         }
         let Some(content) = self.queue.ended(id) else {
             return tracing::error!(%id, "an attempt ended that was not running");
@@ -49,11 +43,12 @@ impl<W: World> Engine<W> {
         if self.asks_on_error(&attempt) {
             self.working += 1;
             let message = Box::new(message);
-            return self.effects.push(Effect::AskOnError {
+            let asked = AskedAttempt {
                 message,
                 body,
                 attempt,
-            });
+            };
+            return self.effects.push(Effect::AskOnError(asked));
         }
         let decisions = Decisions::by_default(&attempt.report);
         self.settle(message, body, attempt, &decisions);
@@ -81,17 +76,13 @@ impl<W: World> Engine<W> {
         if self.queue.is_expired(id, self.now) {
             return self.give_up(message, body, &result.to_string());
         }
-        match self.queue.take_refusal(id) {
+        match self.queue.afterwards(id).and_then(|noted| noted.refusal.take()) {
             // Another start must not come before its end is known: on disk it would undo what was noted.
-            Some(_) if self.queue.has_pending_note(id) => self.write_back(id, message.spooled_at),
-            Some(Refusal::NotWritten(error)) => {
-                self.queue.settled(id);
-                self.cannot_begin(id, &error);
+            Some(_) if self.queue.afterwards(id).is_some_and(|noted| noted.pending > 0) => {
+                self.write_back(id, message.spooled_at)
             }
-            Some(Refusal::Withdrawn) if !self.queue.is_begun(id) => {
-                self.queue.settled(id);
-                self.queue.recalled(id, self.now);
-            }
+            Some(Refusal::NotWritten(error)) => self.cannot_begin(id, &error),
+            Some(Refusal::Withdrawn) if !self.queue.is_begun(id) => self.queue.recalled(id, self.now),
             Some(Refusal::Withdrawn) => self.write_back(id, message.spooled_at),
             // The agent itself refused: it is not called again at once.
             None => {
@@ -150,7 +141,11 @@ impl<W: World> Engine<W> {
     /// Why the message is frozen at the end of its session, if an operation of this process or the one before asked for that.
     fn asked_to_freeze(&mut self, message: &mut Message, now: Timestamp) -> Option<Box<Frozen>> {
         let before = message.state.frozen.take();
-        let asked = self.queue.wants_freeze(message.id) || message.state.status == Status::Frozen;
+        let asked = self
+            .queue
+            .afterwards(message.id)
+            .is_some_and(|noted| noted.freeze)
+            || message.state.status == Status::Frozen;
         asked.then(|| before.unwrap_or_else(|| Box::new(Frozen::held(now, None))))
     }
 
@@ -175,16 +170,17 @@ impl<W: World> Engine<W> {
 
     /// Attempts that a former process left open become attempts in doubt.
     pub(super) fn settle_interrupted(&mut self) {
-        if !self.is_over() {
-            for id in std::mem::take(&mut self.interrupted) {
-                self.queue.interrupted(id);
-                self.unattended.extend([(id, Why::Interrupted)]);
-            }
+        if self.is_over() {
+            return;
         }
-        self.settle_unattended();
+        let ids = std::mem::take(&mut self.interrupted);
+        for id in &ids {
+            self.queue.interrupted(*id);
+        }
+        self.start_own(Work::Interrupted, ids);
     }
 
-    pub(super) fn settle_one_interrupted(&mut self, message: Message, body: Bytes) {
+    pub(super) fn settle_interrupted_one(&mut self, message: Message, body: Bytes) {
         let at = message.state.in_flight.unwrap_or(message.spooled_at);
         let mut report = AttemptReport::new(AttemptResult::Interrupted);
         let rerouted = self.rerouted.remove(&message.id);

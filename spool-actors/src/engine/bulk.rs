@@ -1,88 +1,84 @@
-//! Operations on many messages: freeze, send, remove, recover, reroute, bounce, expire.
+//! How [`Work`] on many messages is done.
 //!
-//! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
-//! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
-//! durable; it never stops at one that fails.
+//! It is done in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the actor's thread,
+//! commits, and gives them back as the disk has them. An operation answers when all of its messages are durable; it never stops at one that
+//! fails. What the engine has to do by itself is done one after the other.
 
-use super::queue::{Claim, Note, Verb};
-use super::taken::Taken;
-use super::{Answer, Engine, Tag, World};
+use super::jobs::Wanted;
+use super::queue::{Claim, Note};
+use super::tag::Tag;
+use super::work::{Work, WorkId};
+use super::{Answer, Effect, Engine, World};
 use crate::errors::operation_error;
 use crate::outcome::{NewRoute, Outcome};
-use spool_core::store::{Archive, Change, StoreError};
-use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use spool_core::store::{Change, StoreError};
+use spool_core::{Frozen, MessageId, Routing, SpoolError, Status};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Messages that one operation works on at once.
-const STEP: usize = 256;
-/// The same where their bodies are read.
-const STEP_WITH_BODIES: usize = 16;
-/// Bytes of memory that one operation asks for at once, and one message more.
+/// Bytes of memory that one step asks for, and one message more; with a small limit, an eighth of that.
 const STEP_BYTES: u64 = 4 << 20;
 /// The most operations at once; others are refused with `Busy`.
-const MAX_BULKS: usize = 64;
+const MAX_OPERATIONS: usize = 64;
+/// The work that the engine does by itself at present.
+const OWN: WorkId = 0;
 
-/// Names an operation under way.
-pub(crate) type BulkId = u64;
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub(crate) enum Work {
-    Freeze,
-    SendNow(Arc<[RetryInterval]>),
-    Remove,
-    Recover(Archive),
-    Reroute(NewRoute),
-    /// With the reason.
-    Bounce(Arc<str>),
-    Expire,
-}
-
-/// An operation under way.
+/// Work under way.
 #[derive(Debug)]
-pub(super) struct Bulk<R> {
+struct UnderWay<W: World> {
     work: Work,
     left: std::vec::IntoIter<MessageId>,
     in_hand: usize,
     outcome: Outcome,
-    reply: R,
+    /// `None`: it is the engine's own.
+    reply: Option<W::Reply>,
 }
 
-/// All of them, and who waits for which message.
-#[derive(Debug)]
+impl<W: World> UnderWay<W> {
+    /// The messages of the next step, of up to `most` bytes and one more.
+    fn take_step(&mut self, most: u64, footprint: impl Fn(MessageId) -> u64) -> Vec<MessageId> {
+        let (mut ids, mut bytes) = (Vec::new(), 0_u64);
+        while ids.len() < self.work.step()
+            && bytes < most
+            && let Some(id) = self.left.next()
+        {
+            bytes = bytes.saturating_add(footprint(id));
+            ids.push(id);
+        }
+        self.in_hand = ids.len();
+        ids
+    }
+}
+
+/// All work, and what waits for which message.
+#[derive(Debug, Default)]
 pub(super) struct Bulks<W: World> {
-    running: HashMap<BulkId, Bulk<W::Reply>>,
-    /// Those that have finished a step and take the next one.
-    stepping: Vec<BulkId>,
-    last: BulkId,
-    /// Operations that wait until a message is no longer being written.
-    parked: HashMap<MessageId, Vec<BulkId>>,
+    running: HashMap<WorkId, UnderWay<W>>,
+    /// That of the engine, to be done when [`OWN`] is done.
+    own: VecDeque<(Work, Vec<MessageId>)>,
+    /// What has finished a step and takes the next one.
+    stepping: Vec<WorkId>,
+    /// The last operation; [`OWN`]: there was none.
+    last: WorkId,
+    /// What waits until a message is no longer being written.
+    parked: HashMap<MessageId, Vec<WorkId>>,
     /// Messages of an archive that are being written to the journal again.
     pub(super) recovering: HashSet<MessageId>,
 }
 
-impl<W: World> Default for Bulks<W> {
-    fn default() -> Self {
-        Self {
-            running: HashMap::new(),
-            stepping: Vec::new(),
-            last: 0,
-            parked: HashMap::new(),
-            recovering: HashSet::new(),
-        }
-    }
-}
-
 impl<W: World> Bulks<W> {
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.is_empty() && self.own.is_empty()
     }
 
-    /// Ends all of them; their callers learn that the spool is closed.
+    /// Ends all of it; callers learn that the spool is closed.
     pub(super) fn cancel(&mut self) {
         self.running.clear();
+        self.own.clear();
         self.parked.clear();
+    }
+
+    pub(super) fn work(&self, id: WorkId) -> Option<Work> {
+        self.running.get(&id).map(|under_way| under_way.work.clone())
     }
 }
 
@@ -94,33 +90,9 @@ impl<W: World> Bulks<W> {
     }
 }
 
-impl Work {
-    const fn step(&self) -> usize {
-        match self {
-            Self::Freeze | Self::SendNow(_) | Self::Reroute(_) => STEP,
-            Self::Remove | Self::Recover(_) | Self::Bounce(_) | Self::Expire => STEP_WITH_BODIES,
-        }
-    }
-
-    const fn verb(&self) -> Verb {
-        match self {
-            Self::Freeze => Verb::Freeze,
-            Self::SendNow(_) => Verb::SendNow,
-            Self::Remove | Self::Recover(_) => Verb::Remove,
-            Self::Reroute(_) => Verb::Reroute,
-            Self::Bounce(_) | Self::Expire => Verb::End,
-        }
-    }
-
-    /// Whether it needs the bodies of its messages.
-    pub(crate) const fn reads_bodies(&self) -> bool {
-        matches!(self, Self::Remove | Self::Bounce(_) | Self::Expire)
-    }
-}
-
 impl<W: World> Engine<W> {
-    /// Begins an operation; `reply` is answered when all of its messages are as asked for, or cannot be.
-    pub(super) fn start_bulk(&mut self, work: Work, mut ids: Vec<MessageId>, reply: W::Reply) {
+    /// Starts an operation; `reply` is answered when all of its messages are as asked for, or cannot be.
+    pub(super) fn operate(&mut self, work: Work, mut ids: Vec<MessageId>, reply: W::Reply) {
         if let Err(error) = self.may_start(&work) {
             return self.answer(reply, Answer::Operated(Err(error)));
         }
@@ -128,16 +100,7 @@ impl<W: World> Engine<W> {
         ids.sort_unstable();
         ids.dedup();
         self.bulks.last += 1;
-        let id = self.bulks.last;
-        let bulk = Bulk {
-            work,
-            left: ids.into_iter(),
-            in_hand: 0,
-            outcome: Outcome::default(),
-            reply,
-        };
-        self.bulks.running.insert(id, bulk);
-        self.step(id);
+        self.start_work(self.bulks.last, work, ids, Some(reply));
     }
 
     fn may_start(&self, work: &Work) -> Result<(), SpoolError> {
@@ -145,196 +108,268 @@ impl<W: World> Engine<W> {
             return Err(SpoolError::NoNotices);
         }
         self.alive()?;
-        match (work, self.queue.routing()) {
-            (Work::Reroute(NewRoute::To(next_hops)), _) if next_hops.is_empty() => {
-                return Err(SpoolError::NoNextHop);
+        match (work, &self.queue.routing) {
+            (Work::Reroute(NewRoute::To(next_hops)), _) if next_hops.is_empty() => Err(SpoolError::NoNextHop),
+            (Work::Reroute(NewRoute::ByConfig), routing) if !matches!(routing, Routing::ByRules(_)) => {
+                Err(SpoolError::NoConfiguration)
             }
-            (Work::Reroute(NewRoute::To(_)), _)
-            | (Work::Reroute(NewRoute::ByConfig), Routing::ByRules(_)) => {}
-            (Work::Reroute(NewRoute::ByConfig), _) => return Err(SpoolError::NoConfiguration),
-            (
-                Work::Freeze
-                | Work::SendNow(_)
-                | Work::Remove
-                | Work::Recover(_)
-                | Work::Bounce(_)
-                | Work::Expire,
-                _,
-            ) => {}
-        }
-        match self.bulks.running.len() >= MAX_BULKS {
-            true => Err(SpoolError::Busy),
-            false => Ok(()),
+            _ if self.bulks.running.len() >= MAX_OPERATIONS => Err(SpoolError::Busy),
+            _ => Ok(()),
         }
     }
 
-    /// Starts on the next messages, or ends the operation when none is left.
-    fn step(&mut self, bulk_id: BulkId) {
-        while let Some(bulk) = self.bulks.running.get_mut(&bulk_id) {
-            if bulk.in_hand > 0 {
-                return;
-            }
-            let (mut ids, mut bytes) = (Vec::new(), 0_u64);
-            while ids.len() < bulk.work.step()
-                && bytes < STEP_BYTES
-                && let Some(id) = bulk.left.next()
-            {
-                bytes = bytes.saturating_add(self.queue.footprint(id, bulk.work.reads_bodies()));
-                ids.push(id);
-            }
-            if ids.is_empty() {
-                if let Some(bulk) = self.bulks.running.remove(&bulk_id) {
-                    self.answer(bulk.reply, Answer::Operated(Ok(bulk.outcome)));
-                }
-                return;
-            }
-            bulk.in_hand = ids.len();
-            let work = bulk.work.clone();
-            self.take(bulk_id, &work, ids);
+    /// Starts work of the engine's own, after what there is already.
+    pub(super) fn start_own(&mut self, work: Work, ids: Vec<MessageId>) {
+        if !ids.is_empty() {
+            self.bulks.own.push_back((work, ids));
+            self.go_on_with_own();
         }
     }
 
-    fn take(&mut self, bulk_id: BulkId, work: &Work, ids: Vec<MessageId>) {
-        if let Work::Recover(archive) = work {
-            return self.fetch(bulk_id, *archive, ids);
+    fn go_on_with_own(&mut self) {
+        if !self.is_over()
+            && !self.bulks.running.contains_key(&OWN)
+            && let Some((work, ids)) = self.bulks.own.pop_front()
+        {
+            self.start_work(OWN, work, ids, None);
         }
-        let now = self.now;
-        let (mut taken, mut sending) = (Vec::new(), Vec::new());
-        for id in ids {
-            if matches!(work, Work::SendNow(_)) && self.queue.has_no_route(id) {
-                self.bulk_done(bulk_id, Err(SpoolError::NoRoute(id)));
+    }
+
+    fn start_work(&mut self, id: WorkId, work: Work, ids: Vec<MessageId>, reply: Option<W::Reply>) {
+        let under_way = UnderWay {
+            work,
+            left: ids.into_iter(),
+            in_hand: 0,
+            outcome: Outcome::default(),
+            reply,
+        };
+        self.bulks.running.insert(id, under_way);
+        self.step(id);
+    }
+
+    /// Starts on the next messages, or ends the work when none is left.
+    fn step(&mut self, id: WorkId) {
+        // With a small limit a step must not wait until nobody else holds anything.
+        let most = STEP_BYTES.min(self.budget.limit() / 8).max(1);
+        let notices = self.returning.is_on();
+        while let Some(under_way) = self.bulks.running.get_mut(&id) {
+            if under_way.in_hand > 0 {
+                return;
+            }
+            let bodies = under_way.work.reads_bodies(notices);
+            let ids = under_way.take_step(most, |id| self.queue.footprint(id, bodies));
+            let work = under_way.work.clone();
+            if !ids.is_empty() {
+                self.claim(id, &work, ids);
                 continue;
             }
-            match self.queue.claim(id, work.verb(), now) {
-                Claim::Taken(before) => {
-                    self.taken_from_looking(id);
-                    taken.push(Taken { id, before });
+            if let Some(under_way) = self.bulks.running.remove(&id)
+                && let Some(reply) = under_way.reply
+            {
+                self.answer(reply, Answer::Operated(Ok(under_way.outcome)));
+            }
+            return self.go_on_with_own();
+        }
+    }
+
+    fn claim(&mut self, work_id: WorkId, work: &Work, ids: Vec<MessageId>) {
+        if let Work::Recover(archive) = work {
+            return self.fetch(work_id, *archive, ids);
+        }
+        if work.has_claimed() {
+            return self.read_claimed(work_id, work, ids);
+        }
+        let mut claimed = Vec::new();
+        for id in ids {
+            match self.claim_one(id, work) {
+                Err(error) => self.done_with(work_id, Err(error)),
+                Ok(Claim::Claimed) => {
+                    // What the disk says of its recipients may be outdated: it is looked at again when it comes back.
+                    self.looking.asked.remove(&id);
+                    claimed.push(id);
                 }
-                Claim::WhileSending => sending.push(id),
-                Claim::Already => {
+                // One that is busy is looked at again when it comes back.
+                Ok(_) if matches!(work, Work::Divide) => self.done_with(work_id, Ok(())),
+                Ok(Claim::WhileSending) => self.note_for_end(work_id, work, id),
+                Ok(Claim::Already) => {
                     if matches!(work, Work::SendNow(_)) {
                         self.hurry(id);
                     }
-                    self.bulk_done(bulk_id, Ok(()));
+                    self.done_with(work_id, Ok(()));
                 }
-                Claim::Later => self.park(bulk_id, id),
-                Claim::BeingSent => self.bulk_done(bulk_id, Err(SpoolError::BeingSent(id))),
-                Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
-                Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),
+                Ok(Claim::Later) => self.park(work_id, id),
             }
         }
-        for id in sending {
-            if let Work::Reroute(to) = work {
-                self.reroute_later(bulk_id, id, to);
-                continue;
-            }
-            // With the start of the attempt: after a crash the message is in doubt, and frozen or not as requested.
-            let freeze = matches!(work, Work::Freeze);
-            let (status, frozen) = if freeze {
-                (Status::Frozen, Some(Box::new(Frozen::held(now.wall, None))))
-            } else {
-                (Status::SendAt(now.wall), None)
-            };
-            let change = Change::Mark {
-                id,
-                status,
-                frozen,
-                // Not before its session has begun.
-                in_flight: self.queue.is_begun(id).then_some(now.wall),
-                events: Vec::new(),
-            };
-            self.queue.note_pending(id, true);
-            let (bulk, note) = (bulk_id, Note::Freeze(freeze));
-            self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
+        if !claimed.is_empty() {
+            self.read_claimed(work_id, work, claimed);
         }
-        if !taken.is_empty() {
-            self.read_taken(bulk_id, work.clone(), taken);
+    }
+
+    fn claim_one(&mut self, id: MessageId, work: &Work) -> Result<Claim, SpoolError> {
+        if matches!(work, Work::SendNow(_)) && self.queue.has_no_route(id) {
+            return Err(SpoolError::NoRoute(id));
         }
+        if matches!(work, Work::Divide) && !self.has_room_to_divide() {
+            self.looking.several.insert(id);
+            return Ok(Claim::Already);
+        }
+        self.queue.claim(id, work, self.now)
+    }
+
+    /// Reads claimed messages off this thread, as soon as there is memory for them.
+    fn read_claimed(&mut self, work_id: WorkId, work: &Work, ids: Vec<MessageId>) {
+        let bodies = work.reads_bodies(self.returning.is_on());
+        let footprints = ids.iter().map(|id| self.queue.footprint(*id, bodies));
+        let bytes = footprints.fold(0, u64::saturating_add);
+        if let Some(held) = self.budget.read_now(bytes) {
+            return self.read_charged(work_id, work.clone(), ids, held);
+        }
+        // What can be read again makes room.
+        self.queue.let_go_of_all();
+        let wanted = Wanted::Claimed(work_id, work.clone(), ids);
+        self.effects.push(Effect::WaitForMemory { bytes, wanted });
+    }
+
+    /// Notes what is to become of a message when its session ends. It is on disk before.
+    fn note_for_end(&mut self, work: WorkId, todo: &Work, id: MessageId) {
+        if let Work::Reroute(to) = todo {
+            return self.reroute_later(work, id, to);
+        }
+        // With the start of the attempt: after a crash the message is in doubt, and frozen or not as requested.
+        let now = self.now.wall;
+        let freeze = matches!(todo, Work::Freeze);
+        let (status, frozen) = match freeze {
+            true => (Status::Frozen, Some(Box::new(Frozen::held(now, None)))),
+            false => (Status::SendAt(now), None),
+        };
+        let change = Change::Mark {
+            id,
+            status,
+            frozen,
+            // Not before its session has begun.
+            in_flight: self.queue.is_begun(id).then_some(now),
+            events: Vec::new(),
+        };
+        self.commit_note(work, id, Note::Freeze(freeze), change);
+    }
+
+    pub(super) fn commit_note(&mut self, work: WorkId, id: MessageId, note: Note, change: Change) {
+        if let Some(noted) = self.queue.afterwards(id) {
+            noted.pending += 1;
+        }
+        self.commit(change, Tag::NotedWhileSending { work, id, note }, true);
     }
 
     /// The disk has answered what is to become of a message when its session ends. If that is over already, nobody looked at
     /// the note: it is done now.
-    pub(super) fn noted(&mut self, bulk: BulkId, id: MessageId, note: Note, result: Result<(), StoreError>) {
-        self.queue.note_pending(id, false);
-        if let Err(error) = result {
-            return self.bulk_done(bulk, Err(operation_error(error)));
+    pub(super) fn noted(
+        &mut self,
+        work_id: WorkId,
+        id: MessageId,
+        note: Note,
+        result: Result<(), StoreError>,
+    ) {
+        if let Some(noted) = self.queue.afterwards(id) {
+            noted.pending = noted.pending.saturating_sub(1);
         }
-        let Some(work) = self.bulks.running.get(&bulk).map(|bulk| bulk.work.clone()) else {
+        if let Err(error) = result {
+            return self.done_with(work_id, Err(operation_error(error)));
+        }
+        let Some(work) = self.bulks.work(work_id) else {
             return;
         };
-        if self.queue.note_while_sending(id, note) {
-            return self.bulk_done(bulk, Ok(()));
+        // One that was delivered meanwhile has nothing left to be frozen or sent.
+        if self.queue.note_while_sending(id, note) || self.queue.status(id, self.now).is_none() {
+            return self.done_with(work_id, Ok(()));
         }
-        if self.queue.status(id, self.now).is_none() {
-            // It was delivered: nothing is left to freeze or to send.
-            return self.bulk_done(bulk, Ok(()));
-        }
-        self.take(bulk, &work, vec![id]);
+        self.claim(work_id, &work, vec![id]);
     }
 
     /// Lets an operation wait until the change of a message is on disk. It fails at once when the spool has ended.
-    fn park(&mut self, bulk: BulkId, id: MessageId) {
-        if self.is_over() {
-            return self.bulk_done(bulk, Err(self.error()));
+    fn park(&mut self, work: WorkId, id: MessageId) {
+        if let Err(error) = self.alive() {
+            return self.done_with(work, Err(error));
         }
         match self.unwritten.error(id) {
-            Some(error) => self.bulk_done(bulk, Err(operation_error(error.clone()))),
-            None => self.bulks.parked.entry(id).or_default().push(bulk),
+            Some(error) => self.done_with(work, Err(operation_error(error.clone()))),
+            None => self.bulks.parked.entry(id).or_default().push(work),
         }
     }
 
     /// The start or the end of an attempt could not be written: operations that wait for it fail with the reason.
     pub(super) fn stuck(&mut self, id: MessageId, error: &StoreError) {
-        for bulk in self.bulks.parked.remove(&id).unwrap_or_default() {
-            self.bulk_done(bulk, Err(operation_error(error.clone())));
+        for work in self.bulks.parked.remove(&id).unwrap_or_default() {
+            self.done_with(work, Err(operation_error(error.clone())));
         }
     }
 
-    /// Notes the result for one message of an operation. [`Engine::go_on`] takes the next step.
-    pub(super) fn bulk_done(&mut self, bulk_id: BulkId, result: Result<(), SpoolError>) {
-        let Some(bulk) = self.bulks.running.get_mut(&bulk_id) else {
+    /// Notes the result for one message of some work. [`Engine::go_on`] takes the next step.
+    pub(super) fn done_with(&mut self, work: WorkId, result: Result<(), SpoolError>) {
+        let Some(under_way) = self.bulks.running.get_mut(&work) else {
             return;
         };
-        bulk.in_hand = bulk.in_hand.saturating_sub(1);
+        under_way.in_hand = under_way.in_hand.saturating_sub(1);
         match result {
-            Ok(()) => bulk.outcome.done += 1,
-            Err(error) => bulk.outcome.errors.push(error),
+            Ok(()) => under_way.outcome.done += 1,
+            Err(error) => under_way.outcome.errors.push(error),
         }
-        if bulk.in_hand == 0 {
-            self.bulks.stepping.push(bulk_id);
+        if under_way.in_hand == 0 {
+            self.bulks.stepping.push(work);
         }
     }
 
-    /// Lets operations go on for which something has changed: each message that is no longer being written may have some that wait for
-    /// it.
+    /// Lets work go on for which something has changed: each message that is no longer being written may have some that waits for it.
     pub(super) fn go_on(&mut self) {
         loop {
             let (released, stepping) = (
-                self.queue.take_released(),
+                std::mem::take(&mut self.queue.released),
                 std::mem::take(&mut self.bulks.stepping),
             );
             if released.is_empty() && stepping.is_empty() {
                 return;
             }
             for id in released {
-                for bulk_id in self.bulks.parked.remove(&id).unwrap_or_default() {
-                    if let Some(work) = self.bulks.running.get(&bulk_id).map(|bulk| bulk.work.clone()) {
-                        self.take(bulk_id, &work, vec![id]);
+                for work_id in self.bulks.parked.remove(&id).unwrap_or_default() {
+                    if let Some(work) = self.bulks.work(work_id) {
+                        self.claim(work_id, &work, vec![id]);
                     }
                 }
             }
-            for bulk_id in stepping {
-                self.step(bulk_id);
+            for work in stepping {
+                self.step(work);
             }
         }
     }
 }
 
-/// The state of a message as it comes back: frozen, for the reason it was frozen before if that is known.
-pub(super) fn frozen(mut state: MessageState, now: Timestamp) -> MessageState {
-    let why = state.frozen.take();
-    let why = why.unwrap_or_else(|| Box::new(Frozen::held(now, None)));
-    state.set_status(Status::Frozen, Some(why));
-    state.in_flight = None;
-    state
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::Paper;
+
+    #[test]
+    fn steps_take_bounded_memory() {
+        let under_way = || UnderWay::<Paper> {
+            work: Work::GiveUp("no answer".into()),
+            left: (0..4096)
+                .map(MessageId::from_u128)
+                .collect::<Vec<_>>()
+                .into_iter(),
+            in_hand: 0,
+            outcome: Outcome::default(),
+            reply: None,
+        };
+        let (mut large, mut read) = (under_way(), 0);
+        while large.left.len() > 0 {
+            let bytes = large.take_step(STEP_BYTES, |_| 1 << 19).len() << 19;
+            assert!(
+                bytes < usize::try_from(STEP_BYTES).unwrap() + (1 << 19),
+                "{bytes}"
+            );
+            read += bytes >> 19;
+        }
+        assert_eq!(read, 4096);
+        let step = under_way().take_step(STEP_BYTES, |_| 1);
+        assert_eq!(step.len(), Work::Freeze.step());
+    }
 }

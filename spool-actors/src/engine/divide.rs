@@ -3,128 +3,74 @@
 
 use super::add::spooled;
 use super::content::Size;
-use super::queue::{Claim, Known, Route, Verb};
+use super::queue::{Known, Route};
+use super::tag::{Divided, Tag};
 use super::unwritten::NO_ROOM_PAUSE;
-use super::{Content, DiskJob, Engine, Tag, World};
-use crate::engine::DestinationId;
+use super::work::Work;
+use super::{Engine, World};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{
-    EventKind, Held, Message, MessageId, Part, RecipientIndex, RetryPolicy, RouteGroup, Routing, Section,
-    Status, Timestamp, parts_for, state_without,
+    EventKind, Held, Message, MessageId, MessageState, Part, RecipientIndex, RetryPolicy, RouteGroup,
+    Routing, Section, Status, Timestamp, parts_for, state_without,
 };
 use std::sync::Arc;
 
-/// Messages that are divided in one step: their bodies are read.
-const STEP_WITH_BODIES: usize = 16;
 /// Groups of recipients that are taken from a message at once, and the bytes of memory of their messages; the others stay with it for the
 /// next time.
 const MAX_PARTS: usize = 256;
 const PARTS_BYTES: u64 = 1 << 20;
 
-/// A message that is being divided.
-#[derive(Debug)]
-pub(crate) struct Divided {
-    pub(super) id: MessageId,
-    pub(super) before: Status,
-    /// Where the rest of it goes.
-    pub(super) rest: Route,
-    /// The lines of the others.
-    pub(super) destinations: Vec<DestinationId>,
-    /// The routing that they are from.
-    pub(super) generation: u32,
-    /// What all but the body takes, with the parts.
-    pub(super) _held: Held,
-}
-
 impl<W: World> Engine<W> {
-    /// Reads some of the messages that are to be divided.
-    pub(super) fn divide_on(&mut self) {
-        let now = self.now;
-        if self.looking.several.is_empty() || now.inside < self.looking.no_room_until {
-            return;
-        }
-        let mut taken = Vec::new();
-        while let Some(id) = self.looking.several.pop_first() {
-            let Some(held) = self.budget.read_now(self.queue.footprint(id, true)) else {
-                // Memory comes back with mail that leaves.
-                self.looking.several.insert(id);
-                break;
-            };
-            // If it is busy, it is checked again when it comes back to the queue.
-            if let Claim::Taken(before) = self.queue.claim(id, Verb::Reroute, now) {
-                taken.push((id, before, held));
-            }
-            if taken.len() >= STEP_WITH_BODIES {
-                break;
-            }
-        }
-        if taken.is_empty() {
-            return;
-        }
-        self.looking.reading = true;
-        self.work(DiskJob::ReadWhole(taken));
+    /// Whether the disk is not known to have no room for the parts of a message.
+    pub(super) fn has_room_to_divide(&self) -> bool {
+        self.now.inside >= self.looking.no_room_until
     }
 
-    /// Messages that are to be divided were read.
-    pub(super) fn read_to_divide(
-        &mut self,
-        read: Vec<(MessageId, Status, Result<Box<Content>, StoreError>)>,
-    ) {
-        self.looking.reading = false;
-        for (id, before, content) in read {
-            match content {
-                _ if self.is_over() => self.give_back(id, before),
-                Ok(content) => self.divide(*content, before),
-                Err(error) => self.not_divided(id, before, &error),
-            }
+    /// Starts to divide the messages that are to be divided.
+    pub(super) fn divide_on(&mut self) {
+        if self.has_room_to_divide() {
+            let ids = std::mem::take(&mut self.looking.several);
+            self.start_own(Work::Divide, ids.into_iter().collect());
         }
     }
 
     /// Divides a claimed message and returns it to the queue.
-    pub(super) fn divide(&mut self, content: Content, before: Status) {
-        let Content {
-            mut message,
-            body,
-            mut held,
-            ..
-        } = content;
-        let (id, now) = (message.id, self.now.wall);
-        let mut groups = groups(self.queue.routing(), &message);
+    pub(super) fn divide(&mut self, mut message: Message, body: Bytes, mut held: Held) {
+        let id = message.id;
+        let mut groups = groups(&self.queue.routing, &message);
         let rest = groups.split_off(groups.len().min(MAX_PARTS + 1));
-        let (first, others) = match groups.split_first() {
-            Some((first, others)) if before != Status::Frozen && !others.is_empty() => (first, others),
-            Some((first, others)) => {
-                let next_hops = Arc::clone(&first.next_hops);
-                let route = self.queue.route(next_hops, message.origin, others.is_empty());
-                self.queue.set_route(id, &route, false, self.now);
-                return self.give_back(id, before);
-            }
-            None => return self.give_back(id, before),
+        let (Some((first, others)), Some(before)) = (groups.split_first(), self.queue.before(id)) else {
+            return self.give_back(id, None);
         };
+        let route = |whole| {
+            let next_hops = Arc::clone(&first.next_hops);
+            self.queue.route(next_hops, message.origin, whole)
+        };
+        if before == Status::Frozen || others.is_empty() {
+            let route = route(others.is_empty());
+            self.queue.set_route(id, &route, false, self.now);
+            return self.give_back(id, None);
+        }
         let recipients: Vec<&[RecipientIndex]> =
             others.iter().map(|group| group.recipients.as_slice()).collect();
         let parts = parts_for(&message, &recipients, PARTS_BYTES);
-        let whole = rest.is_empty() && parts.len() == others.len();
+        let rest = route(rest.is_empty() && parts.len() == others.len());
         let others: Vec<(&RouteGroup, Part)> = others.iter().zip(parts).collect();
-        let next_hops = Arc::clone(&first.next_hops);
-        let route = self.queue.route(next_hops, message.origin, whole);
-        let generation = self.queue.generation();
         self.set_right(&mut message);
-        let (addition, destinations) = self.addition(message, body, before, others, &route, now);
+        let (addition, parts) = self.addition(message, body, before, others, &rest);
         held.resize(held.bytes().saturating_add(built(&addition)));
         let divided = Divided {
             id,
-            before,
-            rest: route,
-            destinations,
-            generation,
+            rest,
+            parts,
             _held: held,
         };
         self.commit(Change::Add(addition), Tag::Divided(divided), true);
     }
 
-    /// The add that spools a message for each of `others`, which has its part, and takes their recipients from `message`.
+    /// The add that spools a message for each of `others`, which has its part, and takes their recipients from `message`; and what the queue
+    /// has to know of them.
     fn addition(
         &mut self,
         mut message: Message,
@@ -132,17 +78,26 @@ impl<W: World> Engine<W> {
         before: Status,
         others: Vec<(&RouteGroup, Part)>,
         rest: &Route,
-        now: Timestamp,
-    ) -> (Addition, Vec<DestinationId>) {
+    ) -> (Addition, Vec<Known>) {
         message.state.set_status(before, None);
-        let (mut messages, mut destinations, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut messages, mut parts, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for (group, (envelope, mut state)) in others {
             state.set_status(before, None);
             state.expires_at = message.state.expires_at;
-            messages.push(self.new_part(&message, group, (envelope, state), now));
-            destinations.push(self.queue.enlist(&group.next_hops));
+            let new = self.new_part(&message, group, (envelope, state));
+            parts.push(Known {
+                id: new.id,
+                destination: self.queue.enlist(&group.next_hops),
+                spooled_at: message.spooled_at,
+                size: Size::new(message.body_size, footprint(&new)),
+                expires_at: message.state.expires_at,
+                origin: message.origin,
+                generation: self.queue.generation,
+            });
+            messages.push(new);
             gone.extend_from_slice(&group.recipients);
         }
+        let now = self.now.wall;
         let events = messages
             .iter()
             .map(|new| spooled(new, &message.flows, message.body_size, now));
@@ -163,27 +118,17 @@ impl<W: World> Engine<W> {
             }),
             events,
         };
-        (addition, destinations)
+        (addition, parts)
     }
 
-    fn new_part(
-        &mut self,
-        message: &Message,
-        group: &RouteGroup,
-        (envelope, state): Part,
-        now: Timestamp,
-    ) -> NewMessage {
+    fn new_part(&mut self, message: &Message, group: &RouteGroup, (envelope, state): Part) -> NewMessage {
         NewMessage {
-            id: self.ids.next(now),
+            id: self.ids.next(self.now.wall),
             section: Section {
                 envelope,
                 next_hops: Arc::clone(&group.next_hops),
                 origin: message.origin,
-                retry: RetryPolicy {
-                    intervals: state.schedule.intervals.clone(),
-                    repeat_last: state.schedule.repeat_last,
-                    expire_after: state.expires_at.map(|at| at.since(message.spooled_at)),
-                },
+                retry: retry_policy(&state, message.spooled_at),
             },
             status: state.status,
             frozen: None,
@@ -193,60 +138,44 @@ impl<W: World> Engine<W> {
     }
 
     /// The disk has answered for a message that was divided.
-    pub(super) fn divided(
-        &mut self,
-        addition: &Addition,
-        divided: &Divided,
-        result: &Result<(), StoreError>,
-    ) {
-        let Divided {
-            id,
-            before,
-            rest,
-            destinations,
-            generation,
-            ..
-        } = divided;
+    pub(super) fn divided(&mut self, addition: &Addition, divided: Divided, result: Result<(), StoreError>) {
+        let Divided { id, rest, parts, .. } = divided;
         if let Err(error) = result {
-            destinations
-                .iter()
-                .for_each(|destination| self.queue.delist(*destination));
-            return self.not_divided(*id, *before, error);
-        }
-        let body_size = u64::try_from(addition.body.len()).unwrap_or(u64::MAX);
-        for (new, destination) in addition.messages.iter().zip(destinations) {
-            let state = new.state.as_deref();
-            let expires_at = state.and_then(|state| state.expires_at);
-            let size = Size::new(body_size, footprint(new));
-            let known = Known {
-                id: new.id,
-                destination: *destination,
-                spooled_at: addition.spooled_at,
-                size,
-                expires_at,
-                origin: new.section.origin,
-            };
-            self.queue.back(known, self.now);
-            if *generation != self.queue.generation() {
-                self.queue.make_stale(new.id);
+            for part in parts {
+                self.queue.delist(part.destination);
             }
-            self.give_back(new.id, *before);
+            return self.not_divided(id, &error);
+        }
+        let before = self.queue.before(id);
+        for part in parts {
+            self.queue
+                .add_claimed(part, before.unwrap_or(Status::Frozen), self.now);
+            self.give_back(part.id, None);
         }
         let parts = addition.messages.len() + 1;
         tracing::info!(%id, flow = ?addition.flows, parts, "its recipients go to several routes now: it is divided");
         self.looking.divided += 1;
-        self.queue.set_route(*id, rest, true, self.now);
-        self.give_back(*id, *before);
+        self.queue.set_route(id, &rest, true, self.now);
+        self.give_back(id, None);
     }
 
     /// It stays as it is, and is divided later.
-    fn not_divided(&mut self, id: MessageId, before: Status, error: &StoreError) {
+    pub(super) fn not_divided(&mut self, id: MessageId, error: &StoreError) {
         if matches!(error, StoreError::Damaged { .. }) {
             return self.unreadable(id, error);
         }
         tracing::warn!(%id, %error, "cannot be divided among its routes now; it waits");
         self.looking.no_room_until = self.now.inside.after(NO_ROOM_PAUSE);
-        self.give_back(id, before);
+        self.give_back(id, None);
+    }
+}
+
+/// The retry policy of which a message has this left.
+pub(super) fn retry_policy(state: &MessageState, spooled_at: Timestamp) -> RetryPolicy {
+    RetryPolicy {
+        intervals: state.schedule.intervals.clone(),
+        repeat_last: state.schedule.repeat_last,
+        expire_after: state.expires_at.map(|at| at.since(spooled_at)),
     }
 }
 

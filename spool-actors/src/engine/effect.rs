@@ -1,28 +1,21 @@
 //! What the engine wants done.
 
-use super::{DiskJob, Tag, Told, Wanted, World};
+use super::jobs::{DiskJob, Wanted};
+use super::tag::ToCommit;
+use super::{Told, World};
 use crate::outcome::{Idle, Loaded, Outcome};
 use crate::pace::Signal;
 use bytes::Bytes;
-use spool_core::store::Change;
 use spool_core::{AddError, Attempt, Event, Message, MessageId, SpoolError, Timestamp};
 use std::sync::Arc;
 
 /// A request of the engine. [`Input`](super::Input)s bring the result.
 #[derive(Debug)]
 pub(crate) enum Effect<W: World> {
-    /// Write a change; urgent ones are waited for. [`Input::Committed`](super::Input::Committed) brings the answer.
-    Commit {
-        change: Change,
-        tag: Tag<W>,
-        urgent: bool,
-    },
+    /// Write a change. [`Input::Committed`](super::Input::Committed) brings the answer.
+    Commit(ToCommit<W>),
     /// Sign the notice in a change. [`Input::Signed`](super::Input::Signed) brings it back, signed or not.
-    Sign {
-        change: Change,
-        tag: Tag<W>,
-        urgent: bool,
-    },
+    Sign(ToCommit<W>),
     /// Work on the disk. [`Input::Done`](super::Input::Done).
     Work(DiskJob<W>),
     /// Wait until there is memory. [`Input::Memory`](super::Input::Memory).
@@ -41,11 +34,7 @@ pub(crate) enum Effect<W: World> {
     /// Ask the presend hook. [`Input::Presented`](super::Input::Presented).
     AskPresend(Arc<Message>),
     /// Ask the `on_error` hook. [`Input::Decided`](super::Input::Decided).
-    AskOnError {
-        message: Box<Message>,
-        body: Bytes,
-        attempt: Attempt,
-    },
+    AskOnError(AskedAttempt),
     /// These events are on disk, in this order.
     Publish(Vec<Event>),
     /// Answer someone.
@@ -56,6 +45,14 @@ pub(crate) enum Effect<W: World> {
     Wake(Timestamp),
     /// Nothing runs and nothing is being written: keep what was learned, and close.
     Close,
+}
+
+/// An attempt that has ended, about which the `on_error` hook is asked.
+#[derive(Debug)]
+pub(crate) struct AskedAttempt {
+    pub(crate) message: Box<Message>,
+    pub(crate) body: Bytes,
+    pub(crate) attempt: Attempt,
 }
 
 /// An answer to someone outside.

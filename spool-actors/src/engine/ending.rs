@@ -3,10 +3,9 @@
 use super::keys::Keys;
 use super::queue::Queue;
 use super::unwritten::Unwritten;
-use super::{Effect, Engine, Tag, Told, World};
+use super::{Effect, Engine, Told, World};
 use crate::supervision::Ending;
-use spool_core::store::Change;
-use spool_core::{Routing, Status};
+use spool_core::Routing;
 use std::time::Duration;
 
 /// How far a closing has come.
@@ -60,14 +59,17 @@ impl<W: World> Engine<W> {
 
     /// With a closing under way and nothing running: puts back what was about to start, waits for the disk, and closes.
     pub(super) fn close_when_flushed(&mut self) {
-        if self.queue.running() > 0 || self.working > 0 || self.pending > 0 {
+        if self.queue.counts.running > 0 || self.working > 0 || self.pending > 0 {
             return;
         }
         match self.closing {
             Some(ClosingStage::Draining) => {
                 self.closing = Some(ClosingStage::Disarming);
                 self.write_again();
-                self.disarm();
+                // What was about to start did not: after the next start it is not in doubt.
+                for (id, due) in self.queue.disarm_all(self.now) {
+                    self.write_back(id, due);
+                }
                 self.close_when_flushed();
             }
             Some(ClosingStage::Disarming) => {
@@ -77,20 +79,6 @@ impl<W: World> Engine<W> {
                 self.effects.push(Effect::Close);
             }
             Some(ClosingStage::Closing) | None => {}
-        }
-    }
-
-    /// What was about to start did not: after the next start it is not in doubt.
-    fn disarm(&mut self) {
-        for (id, due) in self.queue.disarm_all(self.now) {
-            let change = Change::Mark {
-                id,
-                status: Status::SendAt(due),
-                frozen: None,
-                in_flight: None,
-                events: Vec::new(),
-            };
-            self.commit(change, Tag::Disarmed, true);
         }
     }
 

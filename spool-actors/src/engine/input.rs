@@ -1,24 +1,15 @@
 //! The inputs of the engine, and what each of them causes.
 
-use super::commit::Answered;
-use super::{Answer, Content, Done, Engine, Now, Outlook, PathId, Tag, Told, Wanted, Work, World};
-use crate::engine::DestinationId;
+use super::effect::AskedAttempt;
+use super::jobs::{Done, ReadFor, Wanted};
+use super::tag::{Answered, Tag, ToCommit};
+use super::work::Work;
+use super::{Content, DestinationId, Engine, News, World};
 use crate::outcome::Loaded;
-use crate::supervision::Ending;
-use bytes::Bytes;
 use spool_core::bounce::NoticeConfig;
 use spool_core::disposition::Decisions;
-use spool_core::store::{Change, Recovered, Recovery};
-use spool_core::{
-    AddError, Attempt, Held, LearnedDestination, Message, MessageId, Presend, Routing, Submission, Timestamp,
-};
-
-/// When a turn takes place, and whether the spool has ended by then.
-#[derive(Debug, Clone)]
-pub(crate) struct Moment {
-    pub(crate) now: Now,
-    pub(crate) ended: Option<Ending>,
-}
+use spool_core::store::{Recovered, Recovery};
+use spool_core::{Attempt, Held, MessageId, Presend, Routing, Submission};
 
 /// Something that has happened.
 #[derive(Debug)]
@@ -29,60 +20,32 @@ pub(crate) enum Input<W: World> {
     Quarantine(Box<Submission>, String, W::Reply),
     /// A caller starts an operation on messages.
     Operate(Work, Vec<MessageId>, W::Reply),
-    /// A caller deletes messages that were removed longer ago than this.
-    Purge(std::time::Duration, Option<Vec<MessageId>>, W::Reply),
     /// A caller waits until the spool is idle.
     WaitIdle(W::Reply),
     /// The writer has answered for a batch of changes.
-    Committed(Vec<Answered<W>>),
+    Committed(Vec<Answered<Tag<W>>>),
     /// A notice is signed, or stays unsigned.
-    Signed {
-        change: Change,
-        tag: Tag<W>,
-        urgent: bool,
-    },
+    Signed(ToCommit<W>),
     /// Work on the disk is done.
     Done(Done<W>),
     /// There is memory.
     Memory(Wanted, Held),
     /// A permit was granted.
     Granted(DestinationId, W::Permit),
-    /// A permit was granted under a former maximum, and is not used.
-    Lapsed(DestinationId),
-    /// Whether others wait for permits.
-    Contended(bool),
-    /// The path of a destination.
-    Path(DestinationId, PathId),
-    /// The outlook of a path.
-    Outlook(PathId, Outlook),
-    /// A path did not answer, for this reason, and its circuit is open.
-    Unanswered(PathId, String),
-    /// The throttle has forgotten a destination that has gone.
-    Left(DestinationId),
-    /// A path is forgotten.
-    Forgotten(PathId),
-    /// When the throttle must be called for a path again.
-    Opens(Option<Timestamp>),
-    /// What was learned of paths is to be kept on disk.
-    Keep(Vec<LearnedDestination>),
+    /// The throttle reports something.
+    News(News),
     /// An attempt has its session and asks whether it may start.
     MayBegin(MessageId, W::Reply),
-    /// An attempt has ended. Not `again`: its permit is of a former maximum, and starts no other one.
+    /// An attempt has ended.
     AttemptEnded {
         id: MessageId,
         attempt: Attempt,
         permit: Option<W::Permit>,
-        again: bool,
     },
     /// What the presend hook said; `None`: it failed.
     Presented(MessageId, Option<Presend>),
     /// What the `on_error` hook said.
-    Decided {
-        message: Box<Message>,
-        body: Bytes,
-        attempt: Attempt,
-        decisions: Decisions,
-    },
+    Decided(AskedAttempt, Decisions),
     /// Some of the messages that were on disk at the start.
     Recovered(Vec<Recovered>),
     /// All of it has come; `None`: the rest never will.
@@ -105,11 +68,10 @@ impl<W: World> Engine<W> {
         match input {
             Input::Add(mail, reply) => self.take_add(*mail, reply),
             Input::Quarantine(mail, reason, reply) => self.take_quarantine(*mail, reason, reply),
-            Input::Operate(work, ids, reply) => self.start_bulk(work, ids, reply),
-            Input::Purge(older_than, ids, reply) => self.purge(older_than, ids, reply),
+            Input::Operate(work, ids, reply) => self.operate(work, ids, reply),
             Input::WaitIdle(reply) => self.idle.push(reply),
             Input::Committed(answers) => self.committed_all(answers),
-            Input::Signed { change, tag, urgent } => {
+            Input::Signed(ToCommit { change, tag, urgent }) => {
                 self.pending = self.pending.saturating_sub(1);
                 self.commit(change, tag, urgent);
             }
@@ -119,34 +81,16 @@ impl<W: World> Engine<W> {
             }
             Input::Memory(wanted, held) => self.has_memory(wanted, held),
             Input::Granted(destination, permit) => self.granted(destination, permit),
-            Input::Lapsed(destination) => self.queue.lapsed(destination),
-            Input::Contended(contended) => self.set_contended(contended),
-            Input::Path(destination, path) => self.queue.set_path(destination, path),
-            Input::Outlook(path, outlook) => self.queue.set_outlook(path, outlook),
-            Input::Unanswered(path, reason) => self.unanswered(path, &reason),
-            Input::Left(destination) => self.queue.left(destination),
-            Input::Forgotten(path) => self.queue.forget_path(path),
-            Input::Opens(at) => self.queue.set_opens(at),
-            Input::Keep(learned) => self.keep_learned(learned),
+            Input::News(news) => self.hear(news),
             Input::MayBegin(id, reply) => self.may_begin(id, reply),
-            Input::AttemptEnded {
-                id,
-                attempt,
-                permit,
-                again,
-            } => self.attempt_ended(id, attempt, permit, again),
+            Input::AttemptEnded { id, attempt, permit } => self.attempt_ended(id, attempt, permit),
             Input::Presented(id, decision) => {
                 self.working = self.working.saturating_sub(1);
                 self.presented(id, decision);
             }
-            Input::Decided {
-                message,
-                body,
-                attempt,
-                decisions,
-            } => {
+            Input::Decided(asked, decisions) => {
                 self.working = self.working.saturating_sub(1);
-                self.settle(*message, body, attempt, &decisions);
+                self.settle(*asked.message, asked.body, asked.attempt, &decisions);
             }
             Input::Recovered(messages) => self.recovered_some(messages),
             Input::LoadingOver(recovery) => self.loading_over(recovery),
@@ -162,40 +106,17 @@ impl<W: World> Engine<W> {
 
     fn done(&mut self, done: Done<W>) {
         match done {
-            Done::Loaded(loaded) => self.loaded_all(loaded),
-            Done::ReadTaken {
-                bulk,
-                work,
-                read,
-                held,
-            } => self.read_taken_done(bulk, &work, read, &held),
-            Done::ReadUnattended { read, held } => self.unattended_read(read, held),
+            Done::Read(ReadFor::Attempts, read) => self.loaded_all(read),
+            Done::Read(ReadFor::Work { id, work, .. }, read) => self.claimed_were_read(id, &work, read),
             Done::Routed { routes, generation } => self.routed(routes, generation),
-            Done::ReadWhole(read) => self.read_to_divide(read),
-            Done::ArchivedPresented { id, laid, events } => self.archived_presented(id, laid, events),
-            Done::Fetched { bulk, archive, pairs } => self.fetched(bulk, archive, pairs),
-            Done::DroppedPair { bulk, id, discarded } => self.dropped_pair(bulk, id, discarded),
-            Done::TakenOff {
+            Done::Fetched { work, archive, pairs } => self.fetched(work, archive, pairs),
+            Done::Discarded {
                 archive,
-                discarded,
-                back,
-            } => {
-                if let Err(error) = discarded {
-                    tracing::warn!(%error, archive = archive.name(), "files of an operation that failed stay in the archive");
-                }
-                if let Some((id, status)) = back {
-                    self.queue.waits(id, status, self.now);
-                }
-            }
-            Done::Quarantined {
                 ids,
-                laid,
-                events,
-                held,
-                reply,
-            } => self.laid_in_quarantine(ids, laid, events, held, reply),
-            Done::Purged { outcome, reply } => self.answer(reply, Answer::Operated(outcome)),
-            Done::Kept => self.keeping.kept(),
+                recovered,
+                discarded,
+            } => self.discarded(archive, ids, recovered, discarded),
+            Done::Quarantined(laid, quarantining) => self.laid_in_quarantine(laid, quarantining),
             Done::Lost => {}
         }
     }
@@ -245,26 +166,29 @@ impl<W: World> Engine<W> {
         }));
     }
 
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Path(destination, path) => self.queue.set_path(destination, path),
+            News::Outlook(path, outlook) => self.queue.set_outlook(path, outlook),
+            News::Unanswered(path, reason) => self.unanswered(path, &reason),
+            News::Left(destination) => self.queue.left(destination),
+            News::Forgotten(path) => self.queue.forget_path(path),
+            News::Contended(contended) => self.set_contended(contended),
+            News::Opens(at) => self.queue.opens = at,
+        }
+    }
+
     fn tick(&mut self) {
         self.write_again();
         self.settle_interrupted();
         self.queue.let_go_if_starved();
         self.returns_idle = true;
-        self.effects.push(super::Effect::Tell(Told::Tick));
     }
 
     fn set_max_jobs(&mut self, max: usize) {
         self.max_jobs = max;
-        self.queue.pause(max == 0);
-        // They were granted under another maximum.
+        self.queue.revoke_permits();
         self.return_all_permits();
-    }
-
-    /// Whether an add may be tried at all.
-    pub(super) fn may_add(&self) -> Result<(), AddError> {
-        match &self.ended {
-            Some(ending) => Err(ending.add_error()),
-            None => Ok(()),
-        }
+        self.queue.pause(max == 0);
     }
 }

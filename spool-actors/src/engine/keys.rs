@@ -37,18 +37,10 @@ struct KnownKey<R> {
     state: State<R>,
 }
 
-/// A caller that waits for the first add under a key.
-#[derive(Debug)]
-struct Waiter<R> {
-    reply: R,
-    /// Whether it adds other mail than the first add.
-    differs: bool,
-}
-
 #[derive(Debug)]
 enum State<R> {
-    /// The first add is being written.
-    Expected(Vec<Waiter<R>>),
+    /// The first add is being written. These callers wait for it; whether each adds other mail.
+    Expected(Vec<(R, bool)>),
     Added(Ids),
 }
 
@@ -86,7 +78,7 @@ impl<R> KnownKey<R> {
 
 /// All keys that are known.
 #[derive(Debug)]
-pub(super) struct Keys<W: World> {
+pub(crate) struct Keys<W: World> {
     known: HashMap<KeyDigest, KnownKey<W::Reply>>,
     /// When mail was added under them, by the inside clock, oldest first.
     ages: VecDeque<(Timestamp, KeyDigest)>,
@@ -149,7 +141,7 @@ impl<W: World> Keys<W> {
     }
 
     /// How many keys are known, and how many were forgotten before their window was over.
-    pub(super) fn counts(&self) -> (usize, u64) {
+    pub(crate) fn counts(&self) -> (usize, u64) {
         (self.known.len(), self.evicted)
     }
 
@@ -160,15 +152,18 @@ impl<W: World> Keys<W> {
     /// add under it, or not all keys are known yet.
     pub(super) fn look_up(&mut self, key: &AddKey, now: Timestamp) -> Result<LookUp, AddError> {
         self.forget(now);
-        let busy = Err(AddError::Busy);
         let Some(known) = self.known.get(&KeyDigest::of(&key.key)) else {
-            return if self.complete { Ok(LookUp::New) } else { busy };
+            return if self.complete {
+                Ok(LookUp::New)
+            } else {
+                Err(AddError::Busy)
+            };
         };
         match &known.state {
             State::Added(ids) if known.differs_from(key) => Err(AddError::KeyReused { ids: ids.all() }),
             State::Added(ids) => Ok(LookUp::Known(ids.all())),
             State::Expected(waiting) if waiting.len() < MAX_WAITING => Ok(LookUp::Expected),
-            State::Expected(_) => busy,
+            State::Expected(_) => Err(AddError::Busy),
         }
     }
 
@@ -177,7 +172,7 @@ impl<W: World> Keys<W> {
         if let Some(known) = self.known.get_mut(&KeyDigest::of(&key.key)) {
             let differs = known.differs_from(key);
             if let State::Expected(waiting) = &mut known.state {
-                waiting.push(Waiter { reply, differs });
+                waiting.push((reply, differs));
             }
         }
     }
@@ -213,7 +208,7 @@ impl<W: World> Keys<W> {
         let Some(State::Expected(waiting)) = known.map(|known| known.state) else {
             return Vec::new();
         };
-        let answered = |Waiter { reply, differs }| {
+        let answered = |(reply, differs)| {
             let answer = match answer {
                 Ok(ids) if differs => Err(AddError::KeyReused { ids: ids.clone() }),
                 // The key is free again.

@@ -2,14 +2,14 @@
 //! of a path. Mail that waits in vain is given up when its time is over.
 
 use super::round::Round;
-use super::unattended::Why;
-use super::unwritten::is_final;
-use super::{DestinationId, DiskJob, Effect, Engine, PathId, Tag, Told, World};
+use super::tag::{Tag, waiting};
+use super::work::Work;
+use super::{DestinationId, Effect, Engine, PathId, Told, World};
 use crate::pace::Signal;
 use bytes::Bytes;
 use spool_core::disposition::expire;
-use spool_core::store::{Change, StoreError};
-use spool_core::{AttemptReport, LearnedDestination, Message, MessageId, Status, Timestamp};
+use spool_core::store::StoreError;
+use spool_core::{AttemptReport, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,26 +24,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Keeping {
     /// Blocked lines to be checked for expired messages.
     stuck: Vec<(DestinationId, Arc<str>)>,
-    writing: bool,
     /// When mail without a route is checked for expiry next.
     without_route_at: Timestamp,
 }
 
-impl Keeping {
-    /// What was learned is on disk, or its write failed.
-    pub(super) const fn kept(&mut self) {
-        self.writing = false;
-    }
-}
-
 impl<W: World> Engine<W> {
     /// An attempt has ended. Its permit is for the next message of its destination, if it ended well and nothing speaks against that.
-    pub(super) fn learn(&mut self, id: MessageId, report: &AttemptReport, permit: W::Permit, again: bool) {
+    pub(super) fn learn(&mut self, id: MessageId, report: &AttemptReport, permit: W::Permit) {
         let signal = self.queue.content(id).map_or(Signal::Nothing, |content| {
             Signal::of(report, &content.message.envelope)
         });
-        let goes_on = again && signal == Signal::Fine && !self.contended && !self.is_over();
-        if goes_on && self.queue.goes_on(id) {
+        let goes_on = signal == Signal::Fine && !self.contended && !self.is_over();
+        if goes_on && self.queue.goes_on(id, &permit) {
             self.effects
                 .push(Effect::Tell(Told::Done(W::name(&permit), signal)));
             self.queue.passes_on(id, permit);
@@ -79,25 +71,17 @@ impl<W: World> Engine<W> {
     }
 
     /// Takes back the start of an attempt on disk.
-    pub(super) fn write_back(&mut self, id: MessageId, spooled_at: Timestamp) {
-        let change = Change::Mark {
-            id,
-            status: Status::SendAt(spooled_at),
-            frozen: None,
-            in_flight: None,
-            events: Vec::new(),
-        };
-        self.commit(change, Tag::Recalled { id }, false);
+    pub(super) fn write_back(&mut self, id: MessageId, due: Timestamp) {
+        self.commit(waiting(id, Status::SendAt(due)), Tag::Recalled, false);
     }
 
-    pub(super) fn recalled(&mut self, id: MessageId, result: &Result<(), StoreError>) {
+    pub(super) fn recalled(&mut self, id: MessageId, result: Result<(), StoreError>) {
         match result {
             Ok(()) => self.queue.recalled(id, self.now),
-            Err(error) if !is_final(error) => self.begin_later(id, error),
-            Err(error) => {
+            Err(error) if self.not_written(id, &error) => {
                 tracing::error!(%id, %error, "cannot take back the begin of an attempt");
-                self.stuck(id, error);
             }
+            Err(_) => {}
         }
     }
 
@@ -105,10 +89,9 @@ impl<W: World> Engine<W> {
     pub(super) fn give_up_expired(&mut self) {
         for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
             let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
-            self.give_up_all(ids, reason);
+            self.start_own(Work::GiveUp(reason), ids);
         }
         self.give_up_without_route();
-        self.settle_unattended();
     }
 
     /// Ends messages that have expired without a route. A part of them is checked each second.
@@ -118,13 +101,10 @@ impl<W: World> Engine<W> {
             return;
         }
         self.keeping.without_route_at = now.after(LOOK_EVERY);
-        let ids = self.queue.take_expired_without_route(self.now, EXPIRED_AT_ONCE);
-        self.give_up_all(ids, "the message has no route".into());
-    }
-
-    fn give_up_all(&mut self, ids: Vec<MessageId>, reason: Arc<str>) {
-        self.unattended
-            .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
+        if let Some(destination) = self.queue.nowhere() {
+            let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
+            self.start_own(Work::GiveUp("the message has no route".into()), ids);
+        }
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, body: Bytes, reason: &str) {
@@ -133,12 +113,5 @@ impl<W: World> Engine<W> {
         let (state, fate) = expire(message.state, reason);
         message.state = state;
         self.conclude(Round::new(message, body, fate));
-    }
-
-    /// Writes what was learned of paths, unless a write is under way. What is skipped is written later, or when the spool closes.
-    pub(super) fn keep_learned(&mut self, learned: Vec<LearnedDestination>) {
-        if !self.is_over() && !std::mem::replace(&mut self.keeping.writing, true) {
-            self.work(DiskJob::Keep(learned));
-        }
     }
 }

@@ -33,12 +33,29 @@ pub(crate) enum Told {
     Hurry(DestinationId),
     /// The destination has no more messages.
     Gone(DestinationId),
-    /// The time has come that [`Input::Opens`](super::Input::Opens) named.
+    /// The time has come that [`News::Opens`] named.
     Time,
-    /// A second has passed.
-    Tick,
     /// The spool has ended: no more permits are granted.
     Ended,
+}
+
+/// What the throttle reports to the engine beside the permits that it grants, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The path of a destination.
+    Path(DestinationId, PathId),
+    /// The outlook of a path has changed.
+    Outlook(PathId, Outlook),
+    /// A path did not answer, for this reason, and its circuit is open.
+    Unanswered(PathId, String),
+    /// A destination that has gone is forgotten: its number may be used again.
+    Left(DestinationId),
+    /// A path is forgotten.
+    Forgotten(PathId),
+    /// Whether destinations wait for permits that cannot be granted, because all jobs or sessions are in use.
+    Contended(bool),
+    /// When [`Told::Time`] must be sent.
+    Opens(Option<Timestamp>),
 }
 
 /// The outlook of a path.

@@ -11,7 +11,7 @@
 mod add;
 mod attempts;
 mod bulk;
-mod by_hand;
+mod claimed;
 mod commit;
 mod content;
 mod divide;
@@ -32,30 +32,27 @@ mod reroute;
 mod returning;
 mod round;
 mod routes;
-mod taken;
+mod tag;
 mod time;
-mod unattended;
 mod unwritten;
+mod work;
 
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use bulk::Work;
-pub(crate) use commit::{Answered, Tag};
 pub(crate) use content::Content;
 pub(crate) use divide::groups;
-pub(crate) use effect::{Answer, Effect};
-pub(crate) use input::{Input, Moment};
-pub(crate) use jobs::{DiskJob, Done, Fetched, Wanted};
-pub(crate) use limits::{Outlook, PathId, PermitId, Told};
+pub(crate) use effect::{Answer, AskedAttempt, Effect};
+pub(crate) use input::Input;
+pub(crate) use jobs::{DiskJob, Done, Fetched, ReadFor, Wanted};
+pub(crate) use limits::{News, Outlook, PathId, PermitId, Told};
 pub(crate) use queue::DestinationCounts;
-pub(crate) use taken::Taken;
+pub(crate) use tag::{Answered, Tag, ToCommit};
 pub(crate) use time::{InsideClock, Now};
-pub(crate) use unattended::{Why, may_fail};
+pub(crate) use work::Work;
 
-use crate::outcome::Outcome;
 use crate::supervision::Ending;
 use bulk::Bulks;
 use ending::ClosingStage;
@@ -67,21 +64,19 @@ use routes::Looking;
 use spool_core::bounce::NoticeConfig;
 use spool_core::store::{Change, RememberedKey};
 use spool_core::{
-    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, Routing, SpoolError,
-    Timestamp,
+    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, Routing, Timestamp,
 };
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
-use unattended::Unattended;
 use unwritten::Unwritten;
 
 /// Names one list of next hops.
 pub(crate) type DestinationId = u32;
 
 /// Values that the engine passes on and does not inspect.
-pub(crate) trait World: Debug + Sized + 'static {
+pub(crate) trait World: Debug + Default + Sized + 'static {
     /// The channel of an answer. When it is dropped, the receiver learns that there is no answer.
     type Reply: Debug;
     /// The right to make attempts.
@@ -89,6 +84,9 @@ pub(crate) trait World: Debug + Sized + 'static {
 
     /// The name of a permit.
     fn name(permit: &Self::Permit) -> PermitId;
+
+    /// How many times the maximum of jobs had been set when a permit was granted.
+    fn epoch(permit: &Self::Permit) -> u64;
 }
 
 /// What an engine starts with.
@@ -122,21 +120,21 @@ pub(crate) struct Engine<W: World> {
     budget: Budget,
     dice: Arc<dyn Dice>,
     ids: IdSource,
-    queue: Queue<W>,
-    keys: Keys<W>,
+    /// All messages; the shell lists and counts them.
+    pub(crate) queue: Queue<W>,
+    pub(crate) keys: Keys<W>,
     bulks: Bulks<W>,
     looking: Looking,
-    unwritten: Unwritten<W>,
+    unwritten: Unwritten,
     keeping: Keeping,
-    unattended: Unattended,
-    returning: Returning,
+    pub(crate) returning: Returning,
     presend: bool,
     on_error: bool,
     signs: bool,
-    max_jobs: usize,
+    pub(crate) max_jobs: usize,
     max_recipients: usize,
     /// Changes handed to the writer or the signer and not yet answered.
-    pending: usize,
+    pub(crate) pending: usize,
     /// Jobs and questions to hooks that are under way, and the loading of what was there at the start.
     working: usize,
     /// Whether what was there at the start has come.
@@ -155,7 +153,7 @@ pub(crate) struct Engine<W: World> {
     begun: Vec<(MessageId, W::Reply)>,
     /// Callers that wait until the spool is idle.
     idle: Vec<W::Reply>,
-    delivered: u64,
+    pub(crate) delivered: u64,
     /// The stage of the closing, once it was requested.
     closing: Option<ClosingStage>,
 }
@@ -177,7 +175,6 @@ impl<W: World> Engine<W> {
             looking: Looking::default(),
             unwritten: Unwritten::default(),
             keeping: Keeping::default(),
-            unattended: Unattended::default(),
             returning: Returning::new(setup.notices),
             presend: setup.presend,
             on_error: setup.on_error,
@@ -200,11 +197,17 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Handles `inputs` in order and returns the effects, in the order in which they must be carried out.
-    pub(crate) fn turn(&mut self, moment: Moment, inputs: &mut VecDeque<Input<W>>) -> Vec<Effect<W>> {
-        self.now = moment.now;
-        if self.ended.is_none() && moment.ended.is_some() {
-            self.ended = moment.ended;
+    /// Handles `inputs` in order and returns the effects, in the order in which they must be carried out; `ended`: the spool has ended by
+    /// `now`.
+    pub(crate) fn turn(
+        &mut self,
+        now: Now,
+        ended: Option<Ending>,
+        inputs: &mut VecDeque<Input<W>>,
+    ) -> Vec<Effect<W>> {
+        self.now = now;
+        if self.ended.is_none() && ended.is_some() {
+            self.ended = ended;
             self.has_ended();
         }
         while let Some(input) = inputs.pop_front() {
@@ -218,9 +221,6 @@ impl<W: World> Engine<W> {
     fn follow(&mut self) {
         self.budget.set_standing(self.queue.standing());
         self.let_begin();
-        let outdated = self.queue.take_outdated();
-        self.effects
-            .extend(outdated.into_iter().map(|permit| Effect::Return(permit, None)));
         self.give_up_expired();
         self.look_on();
         self.go_on();
@@ -240,7 +240,8 @@ impl<W: World> Engine<W> {
 
     fn commit(&mut self, change: Change, tag: Tag<W>, urgent: bool) {
         self.pending += 1;
-        self.effects.push(Effect::Commit { change, tag, urgent });
+        self.effects
+            .push(Effect::Commit(ToCommit { change, tag, urgent }));
     }
 
     /// Requests work on the disk; [`Input::Done`] brings the result.
@@ -258,10 +259,6 @@ impl<W: World> Engine<W> {
         self.ended.is_some()
     }
 
-    fn error(&self) -> SpoolError {
-        self.ended.as_ref().unwrap_or(&Ending::Killed).spool_error()
-    }
-
     /// Makes an event for a change; the store numbers it.
     fn tell(&self, kind: EventKind, message: &Message) -> Event {
         let mut event = Event::new(0, self.now.wall, kind);
@@ -272,40 +269,5 @@ impl<W: World> Engine<W> {
             event.reason = message.state.frozen.as_ref().map(ToString::to_string);
         }
         event
-    }
-}
-
-/// What the shell reads.
-impl<W: World> Engine<W> {
-    /// All messages, to be listed and counted.
-    pub(crate) const fn queue(&self) -> &Queue<W> {
-        &self.queue
-    }
-
-    pub(crate) const fn max_jobs(&self) -> usize {
-        self.max_jobs
-    }
-
-    /// Changes that wait for the writer thread or the signer.
-    pub(crate) const fn pending(&self) -> usize {
-        self.pending
-    }
-
-    pub(crate) const fn delivered(&self) -> u64 {
-        self.delivered
-    }
-
-    pub(crate) const fn notices(&self) -> u64 {
-        self.returning.count
-    }
-
-    /// The number of idempotency keys, and of those that were forgotten before their window was over.
-    pub(crate) fn keys(&self) -> (usize, u64) {
-        self.keys.counts()
-    }
-
-    /// Whether notices are returned.
-    pub(crate) const fn returns_notices(&self) -> bool {
-        self.returning.is_on()
     }
 }

@@ -14,8 +14,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct NewNotice {
     known: Known,
-    /// The routing that its line is from.
-    generation: u32,
     /// The round, and the decision if there is no room for the notice.
     pub(super) without: Box<(Round, Decision)>,
 }
@@ -59,8 +57,8 @@ impl<W: World> Engine<W> {
                 expires_at: section.retry.expire_after.map(|span| now.after(span)),
                 origin,
                 destination: self.queue.enlist(&section.next_hops),
+                generation: self.queue.generation,
             },
-            generation: self.queue.generation(),
             without: Box::new((
                 Round {
                     body: Bytes::new(),
@@ -86,7 +84,7 @@ impl<W: World> Engine<W> {
 
     /// Where a notice goes: by the current routing; without rules, to the next hops of the message it is about.
     fn route_of_notice(&self, envelope: &Envelope, message: &Message) -> (RouteOrigin, Arc<[NextHop]>) {
-        let routing = self.queue.routing();
+        let routing = &self.queue.routing;
         let (origin, spooled) = match routing {
             Routing::ByRules(_) => (RouteOrigin::Configured, Arc::from([])),
             Routing::ToBuiltInSink(sink) => (RouteOrigin::BuiltInSink, Arc::clone(sink)),
@@ -97,21 +95,15 @@ impl<W: World> Engine<W> {
         (origin, first.map_or(spooled, |group| group.next_hops))
     }
 
-    /// A notice is on disk: adds it to the queue.
-    pub(super) fn notice_spooled(&mut self, notice: &NewNotice) {
-        let NewNotice {
-            known, generation, ..
-        } = notice;
-        self.returning.count += 1;
-        self.queue.back(*known, self.now);
-        if *generation != self.queue.generation() {
-            self.queue.make_stale(known.id);
+    /// A notice is on disk, and is added to the queue; or it was not written.
+    pub(super) fn notice_answered(&mut self, notice: &NewNotice, is_written: bool) {
+        let known = notice.known;
+        if !is_written {
+            return self.queue.delist(known.destination);
         }
-        self.give_back(known.id, Status::SendAt(known.spooled_at));
-    }
-
-    /// The notice was not written.
-    pub(super) fn notice_not_spooled(&mut self, notice: &NewNotice) {
-        self.queue.delist(notice.known.destination);
+        self.returning.count += 1;
+        self.queue
+            .add_claimed(known, Status::SendAt(known.spooled_at), self.now);
+        self.give_back(known.id, None);
     }
 }

@@ -1,8 +1,10 @@
 //! What follows from the answer of the presend hook.
 
-use super::{DiskJob, Engine, Tag, World};
+use super::tag::Tag;
+use super::work::Work;
+use super::{Engine, World};
 use spool_core::log::{GivenUp, Record};
-use spool_core::store::{Archived, Change, Finish, StoreError};
+use spool_core::store::{Change, StoreError};
 use spool_core::{Event, EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
 use std::time::Duration;
 
@@ -25,7 +27,9 @@ impl<W: World> Engine<W> {
         match decision {
             Some(decision @ Presend::SendNow) => {
                 let events = vec![self.tell(EventKind::Presend(decision), &message)];
-                self.queue.set_events(id, events);
+                if let Some(content) = self.queue.content_mut(id) {
+                    content.events = events;
+                }
                 self.prepared(id);
             }
             Some(Presend::SendAt(until)) => self.put_off(id, &message, until.max(now.after(LEAST_WAIT))),
@@ -41,7 +45,13 @@ impl<W: World> Engine<W> {
                 let events = kinds.map(|kind| self.tell(kind, &message)).into();
                 self.mark_presented(id, status, frozen, events);
             }
-            Some(Presend::Remove) => self.remove_presented(id, message),
+            Some(Presend::Remove) => {
+                // Until then it waits, where it cannot be removed.
+                let until = Status::SendAt(now.after(LONG_WAIT));
+                if self.queue.claim_asked(id, until).is_some() {
+                    self.start_own(Work::RemoveForHook, vec![id]);
+                }
+            }
             Some(_) | None => {
                 let wait = message
                     .state
@@ -71,7 +81,6 @@ impl<W: World> Engine<W> {
         frozen: Option<Box<Frozen>>,
         events: Vec<Event>,
     ) {
-        let after = Some(status);
         let change = Change::Mark {
             id,
             status,
@@ -79,46 +88,17 @@ impl<W: World> Engine<W> {
             in_flight: None,
             events,
         };
-        self.commit(change, Tag::Presented { id, after }, true);
+        self.commit(change, Tag::Presented, true);
     }
 
-    /// To the archive first, as with any remove.
-    fn remove_presented(&mut self, id: MessageId, message: Message) {
-        let Some(body) = self.queue.content(id).map(|content| content.body.clone()) else {
-            return;
-        };
-        let kinds = [EventKind::Presend(Presend::Remove), EventKind::Removed];
-        let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
-        let reason = Some("removed by the presend hook".to_owned());
-        let at = self.now.wall;
-        self.work(DiskJob::ArchivePresented {
-            archived: Box::new(Archived { message, at, reason }),
-            body,
-            events,
-        });
-    }
-
-    /// A message that the hook had removed is in the archive, or is not.
-    pub(super) fn archived_presented(
-        &mut self,
-        id: MessageId,
-        laid: Result<(), StoreError>,
-        events: Vec<Event>,
-    ) {
-        match laid {
-            Ok(()) => {
-                let change = Change::Finish {
-                    id,
-                    how: Finish::Removed,
-                    events,
-                };
-                self.commit(change, Tag::Presented { id, after: None }, true);
+    /// The disk has answered for what the hook decided.
+    pub(super) fn put_off_answered(&mut self, id: MessageId, status: Status, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) => self.queue.waits(id, status, self.now),
+            Err(error) if self.not_written(id, &error) => {
+                tracing::error!(%id, %error, "cannot record what the presend hook decided");
             }
-            Err(error) => {
-                tracing::error!(%id, %error, "cannot be removed; it waits");
-                let until = self.now.wall.after(LONG_WAIT);
-                self.queue.waits(id, Status::SendAt(until), self.now);
-            }
+            Err(_) => {}
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What makes the spool go: after anything happened, due messages line up, those that may start are prepared and started, the throttle is
 //! asked for more permits, and the next turn is asked for.
 
+use super::jobs::{DiskJob, ReadFor, Wanted};
 use super::queue::{Next, Permitted, Refusal};
-use super::{Answer, Content, DiskJob, Effect, Engine, Tag, Told, Wanted, World};
-use crate::engine::DestinationId;
+use super::tag::Tag;
+use super::{Answer, Content, DestinationId, Effect, Engine, Told, World};
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, EventKind, Held, MessageId, NextHop, Status, Timestamp};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ impl<W: World> Engine<W> {
             return;
         }
         self.queue.release_due(self.now);
-        if self.queue.opens().is_some_and(|at| at <= self.now.inside) {
-            self.queue.set_opens(None);
+        if self.queue.opens.is_some_and(|at| at <= self.now.inside) {
+            self.queue.opens = None;
             self.effects.push(Effect::Tell(Told::Time));
         }
         // A message whose route has changed has another destination now, and operations that waited for it may go on.
@@ -52,7 +53,7 @@ impl<W: World> Engine<W> {
             self.return_permits(destination, self.contended);
         }
         if !to_load.is_empty() {
-            self.work(DiskJob::Load(to_load));
+            self.work(DiskJob::Read(ReadFor::Attempts, to_load));
         }
     }
 
@@ -102,7 +103,7 @@ impl<W: World> Engine<W> {
     }
 
     fn wait_for_memory(&mut self, destination: DestinationId, bytes: u64) {
-        self.queue.starve(destination);
+        self.queue.starved.insert(destination);
         // What can be read again makes room for what must be sent now.
         self.queue.let_go_of_all();
         let wanted = Wanted::Line(destination);
@@ -113,8 +114,7 @@ impl<W: World> Engine<W> {
     pub(super) fn has_memory(&mut self, wanted: Wanted, held: Held) {
         match wanted {
             Wanted::Line(destination) => self.fed(destination, held),
-            Wanted::Taken { bulk, work, taken } => self.read_charged(bulk, work, taken, held),
-            Wanted::Unattended(step) => self.read_unattended(step, held),
+            Wanted::Claimed(id, work, ids) => self.read_charged(id, work, ids, held),
         }
     }
 
@@ -130,7 +130,7 @@ impl<W: World> Engine<W> {
             Some(Next::Prepare(id)) => self.about_to_try(id),
             Some(Next::Read(id, bytes)) if bytes <= held.bytes() => {
                 held.resize(bytes);
-                self.work(DiskJob::Load(vec![(id, held)]));
+                self.work(DiskJob::Read(ReadFor::Attempts, vec![(id, held)]));
             }
             Some(Next::Read(id, _)) => self.queue.put_back(id),
         }
@@ -163,9 +163,8 @@ impl<W: World> Engine<W> {
         if !self.is_routed(id) {
             return;
         }
-        match self.queue.arms_ahead(id) && self.queue.arming(id) {
-            true => self.record_start(id, None),
-            false => drop(self.queue.prepared(id)),
+        if self.queue.prepared(id) {
+            self.record_start(id, None);
         }
     }
 
@@ -176,18 +175,16 @@ impl<W: World> Engine<W> {
                 self.queue.starting(id, true);
                 self.record_start(id, Some(reply));
             }
-            false => self.refuse(id, reply),
+            false => self.refuse(id, reply, Refusal::Withdrawn),
         }
     }
 
-    /// The start of an attempt that has its session is not written after all.
-    pub(super) fn withdraw(&mut self, id: MessageId, reply: W::Reply) {
+    /// An attempt that has its session does not start.
+    pub(super) fn refuse(&mut self, id: MessageId, reply: W::Reply, why: Refusal) {
         self.queue.starting(id, false);
-        self.refuse(id, reply);
-    }
-
-    fn refuse(&mut self, id: MessageId, reply: W::Reply) {
-        self.queue.note_refusal(id, Refusal::Withdrawn);
+        if let Some(noted) = self.queue.afterwards(id) {
+            noted.refusal = Some(why);
+        }
         self.answer(reply, Answer::Begun(false));
     }
 
@@ -224,12 +221,14 @@ impl<W: World> Engine<W> {
     /// Writes the start of an attempt whose next hops are on disk.
     pub(super) fn begin(&mut self, id: MessageId, reply: Option<W::Reply>) {
         let now = self.now.wall;
+        let content = self.queue.content_mut(id);
+        let events = content.map_or_else(Vec::new, |content| std::mem::take(&mut content.events));
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
             frozen: None,
             in_flight: Some(now),
-            events: self.queue.take_events(id),
+            events,
         };
         self.commit(change, Tag::Armed { reply }, true);
     }
@@ -238,11 +237,7 @@ impl<W: World> Engine<W> {
     pub(super) fn begun(&mut self, id: MessageId, reply: W::Reply, result: Result<(), StoreError>) {
         match result {
             Ok(()) => self.begun.push((id, reply)),
-            Err(error) => {
-                self.queue.starting(id, false);
-                self.queue.note_refusal(id, Refusal::NotWritten(error));
-                self.answer(reply, Answer::Begun(false));
-            }
+            Err(error) => self.refuse(id, reply, Refusal::NotWritten(error)),
         }
     }
 
@@ -252,7 +247,7 @@ impl<W: World> Engine<W> {
             self.queue.starting(id, false);
             match !self.is_over() && self.queue.may_begin(id) {
                 true => self.answer(reply, Answer::Begun(true)),
-                false => self.refuse(id, reply),
+                false => self.refuse(id, reply, Refusal::Withdrawn),
             }
         }
     }
@@ -284,7 +279,7 @@ impl<W: World> Engine<W> {
 
     /// Returns permits that no message needs.
     pub(super) fn return_idle_permits(&mut self) {
-        for destination in self.queue.with_idle_permits() {
+        for destination in self.queue.idle.clone() {
             self.return_permits(destination, true);
         }
     }
@@ -296,7 +291,7 @@ impl<W: World> Engine<W> {
     }
 
     fn set_wake(&mut self) {
-        let times = [self.queue.next_due(), self.queue.opens()];
+        let times = [self.queue.next_due(), self.queue.opens];
         let next = times
             .into_iter()
             .flatten()

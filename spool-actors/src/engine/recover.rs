@@ -1,129 +1,162 @@
-//! Archives: quarantine, recover, purge, and looking at what lies there.
+//! Archives: quarantine and recover.
 //!
 //! A message is on the journal or in an archive, never on neither: the place it comes to is durable before the place it
 //! leaves is touched.
 
-use super::bulk::{BulkId, frozen};
-use super::commit::RecoveredMessage;
 use super::content::Size;
-use super::jobs::Fetched;
+use super::divide::retry_policy;
+use super::jobs::{DiskJob, Fetched, Quarantining};
 use super::queue::Known;
-use super::{Answer, DiskJob, Engine, Tag, World};
-use crate::errors::add_error;
+use super::tag::Tag;
+use super::work::WorkId;
+use super::{Answer, Engine, World};
+use crate::errors::{add_error, operation_error};
 use bytes::Bytes;
 use spool_core::store::{Addition, Archive, Archived, Change, NewMessage, StoreError};
 use spool_core::{
-    AddError, Event, EventKind, Held, Message, MessageId, MessageState, Related, RetryPolicy, Section,
-    SpoolError, Status, Submission, Timestamp,
+    EventKind, Frozen, Held, Message, MessageId, MessageState, Related, Section, SpoolError, Status,
+    Submission, Timestamp,
 };
 use std::sync::Arc;
 
 impl<W: World> Engine<W> {
     /// Reads pairs from an archive, to be added again.
-    pub(super) fn fetch(&mut self, bulk: BulkId, archive: Archive, ids: Vec<MessageId>) {
-        let mut wanted = Vec::new();
-        for id in ids {
-            if self.queue.status(id, self.now).is_some() {
-                self.bulk_done(bulk, Err(SpoolError::OnSpool(id)));
-            } else {
-                wanted.push(id);
-            }
+    pub(super) fn fetch(&mut self, work: WorkId, archive: Archive, ids: Vec<MessageId>) {
+        let is_queued = |id: &MessageId| self.queue.status(*id, self.now).is_some();
+        let (queued, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_queued);
+        for id in queued {
+            self.done_with(work, Err(SpoolError::OnSpool(id)));
         }
-        let ids = wanted;
-        self.work(DiskJob::Fetch { bulk, archive, ids });
+        self.work(DiskJob::Fetch { work, archive, ids });
     }
 
     /// Pairs were read from an archive.
-    pub(super) fn fetched(&mut self, bulk: BulkId, archive: Archive, pairs: Vec<Fetched>) {
+    pub(super) fn fetched(&mut self, work: WorkId, archive: Archive, pairs: Vec<Fetched>) {
         for pair in pairs {
-            match pair {
-                Ok((archived, body, held)) => self.add_again(bulk, archive, *archived, body, held),
-                Err(error) => self.bulk_done(bulk, Err(error)),
+            let added = pair.and_then(|pair| self.add_again(work, archive, pair));
+            if let Err(error) = added {
+                self.done_with(work, Err(error));
             }
         }
     }
 
-    fn add_again(&mut self, bulk: BulkId, archive: Archive, archived: Archived, body: Bytes, held: Held) {
-        if let Err(error) = self.alive() {
-            return self.bulk_done(bulk, Err(error));
-        }
+    fn add_again(
+        &mut self,
+        work: WorkId,
+        archive: Archive,
+        (archived, body, held): (Box<Archived>, Bytes, Held),
+    ) -> Result<(), SpoolError> {
+        self.alive()?;
         let message = archived.message;
+        let id = message.id;
         // Another operation may have been faster.
-        if self.queue.status(message.id, self.now).is_some() || self.bulks.recovering.contains(&message.id) {
-            return self.bulk_done(bulk, Err(SpoolError::OnSpool(message.id)));
+        if self.queue.status(id, self.now).is_some() || self.bulks.recovering.contains(&id) {
+            return Err(SpoolError::OnSpool(id));
         }
         let now = self.now.wall;
-        if !self.ids.is_past(message.id, now) {
+        if !self.ids.is_past(id, now) {
             let reason = "its id lies in the future: give it another name".to_owned();
-            return self.bulk_done(
-                bulk,
-                Err(SpoolError::Unreadable {
-                    id: message.id,
-                    reason,
-                }),
-            );
+            return Err(SpoolError::Unreadable { id, reason });
         }
-        let (next_hops, whole) = self.first_route(&message);
-        let destination = self.queue.enlist(&next_hops);
+        let route = self.first_route(&message);
+        let known = Known {
+            id,
+            destination: self.queue.enlist(&route.next_hops),
+            spooled_at: message.spooled_at,
+            size: Size::new(message.body_size, message.footprint()),
+            expires_at: message.state.expires_at,
+            origin: message.origin,
+            generation: route.generation,
+        };
         let events = vec![self.tell(EventKind::Recovered(archive.queue()), &message)];
-        let id = message.id;
         self.bulks.recovering.insert(id);
-        let (spooled_at, footprint, origin) = (message.spooled_at, message.footprint(), message.origin);
         let addition = Addition {
             messages: vec![again(&message, now)],
             body,
             flows: message.flows,
             parent: message.parent,
             related: message.related.to_vec(),
-            spooled_at,
+            spooled_at: message.spooled_at,
             key: None,
             conclusion: None,
             events,
         };
-        let tag = Tag::Recovered(RecoveredMessage {
-            bulk,
+        let tag = Tag::Recovered {
+            work,
             archive,
-            known: Known {
-                id,
-                destination,
-                spooled_at,
-                size: Size::new(message.body_size, footprint),
-                expires_at: message.state.expires_at,
-                origin,
-            },
-            whole,
-            generation: self.queue.generation(),
+            known,
             _held: held,
-        });
+        };
         self.commit(Change::Add(addition), tag, true);
+        Ok(())
     }
 
-    /// It is on the journal, and now its pair is gone. Until then the message stays claimed: a remove that came first would lay a
-    /// new pair under the same names.
-    pub(super) fn dropped_pair(&mut self, bulk: BulkId, id: MessageId, discarded: Result<(), StoreError>) {
-        if let Err(error) = discarded {
-            // The next start finds the message in both places, and drops the pair.
-            tracing::warn!(%id, %error, "recovered, but its files are still in the archive");
+    /// The disk has answered for a message that is on the journal again. It stays claimed until its pair is gone.
+    pub(super) fn recovered(
+        &mut self,
+        work: WorkId,
+        archive: Archive,
+        known: Known,
+        result: Result<(), StoreError>,
+    ) {
+        self.bulks.recovering.remove(&known.id);
+        match result {
+            Ok(()) => {
+                self.queue.add_claimed(known, Status::Frozen, self.now);
+                self.discard(archive, vec![known.id], Some(work));
+            }
+            Err(error) => {
+                self.queue.delist(known.destination);
+                self.done_with(work, Err(operation_error(error)));
+            }
         }
-        self.give_back(id, Status::Frozen);
-        self.bulk_done(bulk, Ok(()));
+    }
+
+    /// Discards pairs of an archive; then the messages are given back that are claimed.
+    pub(super) fn discard(&mut self, archive: Archive, ids: Vec<MessageId>, recovered: Option<WorkId>) {
+        self.work(DiskJob::Discard {
+            archive,
+            ids,
+            recovered,
+        });
+    }
+
+    /// Pairs were discarded, or are still there.
+    pub(super) fn discarded(
+        &mut self,
+        archive: Archive,
+        ids: Vec<MessageId>,
+        recovered: Option<WorkId>,
+        result: Result<(), StoreError>,
+    ) {
+        match result {
+            Ok(()) => {}
+            // The next start finds the message in both places, and drops the pair.
+            Err(error) if recovered.is_some() => {
+                tracing::warn!(id = ?ids.first(), %error, "recovered, but its files are still in the archive");
+            }
+            Err(error) => {
+                tracing::warn!(%error, archive = archive.name(), "files of an operation that failed stay in the archive");
+            }
+        }
+        for id in ids {
+            self.give_back(id, None);
+        }
+        if let Some(work) = recovered {
+            self.done_with(work, Ok(()));
+        }
     }
 }
 
 /// As it was, frozen.
 fn again(message: &Message, now: Timestamp) -> NewMessage {
-    let expire_after = message.state.expires_at.map(|at| at.since(message.spooled_at));
     NewMessage {
         id: message.id,
         section: Section {
             envelope: message.envelope.as_ref().clone(),
             next_hops: Arc::clone(&message.next_hops),
             origin: message.origin,
-            retry: RetryPolicy {
-                intervals: message.state.schedule.intervals.clone(),
-                repeat_last: message.state.schedule.repeat_last,
-                expire_after,
-            },
+            retry: retry_policy(&message.state, message.spooled_at),
         },
         status: Status::Frozen,
         frozen: None,
@@ -132,43 +165,45 @@ fn again(message: &Message, now: Timestamp) -> NewMessage {
     }
 }
 
+/// The state of a message as it comes back: frozen, for the reason it was frozen before if that is known.
+fn frozen(mut state: MessageState, now: Timestamp) -> MessageState {
+    let why = state.frozen.take();
+    let why = why.unwrap_or_else(|| Box::new(Frozen::held(now, None)));
+    state.set_status(Status::Frozen, Some(why));
+    state.in_flight = None;
+    state
+}
+
 impl<W: World> Engine<W> {
     /// A caller puts mail in quarantine.
     pub(super) fn take_quarantine(&mut self, mail: Submission, reason: String, reply: W::Reply) {
-        match self.prepare_quarantine(mail, reason) {
-            Err(error) => self.answer(reply, Answer::Added(Err(error))),
-            Ok((pairs, events, held)) => self.work(DiskJob::Quarantine {
-                pairs,
-                events,
-                held,
-                reply,
-            }),
-        }
-    }
-
-    fn prepare_quarantine(&mut self, mail: Submission, reason: String) -> Result<Laying, AddError> {
-        self.may_add()?;
-        mail.check(self.max_recipients)?;
-        let held = self.charge(&mail)?;
-        let now = self.now.wall;
-        let pairs = self.pairs(&reason, mail, now);
+        let held = self.may_add(&mail).and_then(|()| self.charge(&mail));
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return self.answer(reply, Answer::Added(Err(error))),
+        };
+        let pairs = self.pairs(&reason, mail, self.now.wall);
         let kind = EventKind::Quarantined(reason);
-        let events = pairs
-            .iter()
-            .map(|(archived, _)| self.tell(kind.clone(), &archived.message))
-            .collect();
-        Ok((pairs, events, held))
+        let messages = || pairs.iter().map(|(archived, _)| &archived.message);
+        let quarantining = Quarantining {
+            ids: messages().map(|message| message.id).collect(),
+            events: messages()
+                .map(|message| self.tell(kind.clone(), message))
+                .collect(),
+            held,
+            reply,
+        };
+        self.work(DiskJob::Quarantine(pairs, quarantining));
     }
 
     /// Mail is in the archive, or is not.
-    pub(super) fn laid_in_quarantine(
-        &mut self,
-        ids: Vec<MessageId>,
-        laid: Result<(), StoreError>,
-        events: Vec<Event>,
-        held: Held,
-        reply: W::Reply,
-    ) {
+    pub(super) fn laid_in_quarantine(&mut self, laid: Result<(), StoreError>, quarantining: Quarantining<W>) {
+        let Quarantining {
+            ids,
+            events,
+            held,
+            reply,
+        } = quarantining;
         match laid {
             Ok(()) => {
                 let tag = Tag::Quarantined {
@@ -211,29 +246,5 @@ impl<W: World> Engine<W> {
             )
         };
         mail.sections.into_iter().zip(&ids).map(one).collect()
-    }
-}
-
-/// Pairs that are to be laid in quarantine, the events that tell of them, and the memory they take.
-type Laying = (Vec<(Archived, Bytes)>, Vec<Event>, Held);
-
-impl<W: World> Engine<W> {
-    /// A caller deletes removed messages for good.
-    pub(super) fn purge(
-        &mut self,
-        older_than: std::time::Duration,
-        ids: Option<Vec<MessageId>>,
-        reply: W::Reply,
-    ) {
-        if let Err(error) = self.alive() {
-            return self.answer(reply, Answer::Operated(Err(error)));
-        }
-        let at = self.now.wall;
-        self.work(DiskJob::Purge {
-            older_than,
-            ids,
-            at,
-            reply,
-        });
     }
 }

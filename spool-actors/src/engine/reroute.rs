@@ -1,14 +1,14 @@
 //! What `reroute` does to a message: a route that a person names stays; one by the configuration is computed again when the message
 //! is sent.
 
-use super::bulk::BulkId;
 use super::queue::{Note, Route};
-use super::taken::Taken;
-use super::{Engine, Tag, World};
+use super::tag::{Tag, waiting};
+use super::work::WorkId;
+use super::{Engine, World};
 use crate::errors::operation_error;
 use crate::outcome::NewRoute;
 use spool_core::store::{Change, StoreError};
-use spool_core::{EventKind, Held, Message, MessageId, RouteOrigin, Status};
+use spool_core::{EventKind, Held, Message, MessageId, RouteOrigin};
 use std::sync::Arc;
 
 impl<W: World> Engine<W> {
@@ -18,8 +18,7 @@ impl<W: World> Engine<W> {
             NewRoute::To(next_hops) => self.queue.route(Arc::clone(next_hops), RouteOrigin::Named, true),
             NewRoute::ByConfig => {
                 message.origin = RouteOrigin::Configured;
-                let (next_hops, whole) = self.first_route(message);
-                self.queue.route(next_hops, RouteOrigin::Configured, whole)
+                self.first_route(message)
             }
         }
     }
@@ -34,10 +33,10 @@ impl<W: World> Engine<W> {
     }
 
     /// A message that is being sent has another route when its attempt ends. It is on disk before.
-    pub(super) fn reroute_later(&mut self, bulk: BulkId, id: MessageId, to: &NewRoute) {
+    pub(super) fn reroute_later(&mut self, work: WorkId, id: MessageId, to: &NewRoute) {
         let Some(mut message) = self.queue.content(id).map(|content| content.message.clone()) else {
             // It is being sent, so it is in memory.
-            return self.bulk_done(bulk, Ok(()));
+            return self.done_with(work, Ok(()));
         };
         let mut route = self.new_route(&mut message, to);
         if route.origin == RouteOrigin::Configured {
@@ -45,61 +44,46 @@ impl<W: World> Engine<W> {
             route = self.queue.route(route.next_hops, route.origin, false);
         }
         let change = self.reroute_change(&message, &route);
-        let note = Note::Route(Box::new(route));
-        self.queue.note_pending(id, true);
-        self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
+        self.commit_note(work, id, Note::Route(Box::new(route)), change);
     }
 
-    /// Writes down the route of a message that the operation has.
-    pub(super) fn reroute_taken(
-        &mut self,
-        bulk: BulkId,
-        to: &NewRoute,
-        taken: &Taken,
-        mut message: Message,
-        held: &Arc<Held>,
-    ) {
-        let (id, before) = (taken.id, taken.before);
-        if message.state.in_flight.is_some() {
+    /// Writes down the route of a claimed message.
+    pub(super) fn reroute_claimed(&mut self, work: WorkId, to: &NewRoute, mut message: Message, held: Held) {
+        let id = message.id;
+        if let Some(before) = self
+            .queue
+            .before(id)
+            .filter(|_| message.state.in_flight.is_some())
+        {
             // Its attempt was about to start at its former next hops.
-            let change = Change::Mark {
-                id,
-                status: before,
-                frozen: None,
-                in_flight: None,
-                events: Vec::new(),
-            };
-            self.commit(change, Tag::Before, true);
+            self.commit(waiting(id, before), Tag::Before, true);
         }
         let on_disk = (Arc::clone(&message.next_hops), message.origin);
         let route = self.new_route(&mut message, to);
         if on_disk == (Arc::clone(&route.next_hops), route.origin) {
-            return self.rerouted(bulk, id, before, &route, Ok(()));
+            return self.rerouted(work, id, &route, Ok(()));
         }
         let change = self.reroute_change(&message, &route);
         let tag = Tag::Rerouted {
-            bulk,
-            id,
-            before,
+            work,
             route,
-            _held: Arc::clone(held),
+            _held: held,
         };
         self.commit(change, tag, true);
     }
 
-    /// The disk has answered for a message that the operation has.
+    /// The disk has answered for the route of a claimed message.
     pub(super) fn rerouted(
         &mut self,
-        bulk: BulkId,
+        work: WorkId,
         id: MessageId,
-        before: Status,
         route: &Route,
         result: Result<(), StoreError>,
     ) {
         if result.is_ok() {
             self.queue.set_route(id, route, true, self.now);
         }
-        self.give_back(id, before);
-        self.bulk_done(bulk, result.map_err(operation_error));
+        self.give_back(id, None);
+        self.done_with(work, result.map_err(operation_error));
     }
 }

@@ -6,7 +6,8 @@
 use super::add::spooled;
 use super::notice::NewNotice;
 use super::round::Round;
-use super::{Effect, Engine, Tag, World};
+use super::tag::{Tag, ToCommit};
+use super::{Effect, Engine, World};
 use bytes::Bytes;
 use spool_core::bounce::{Decision, NoticeConfig, OnFailure, ReturnLimit, Unreturned, decide, settle};
 use spool_core::disposition::Fate;
@@ -18,11 +19,11 @@ use spool_core::{
 
 /// How notices are returned, and how many were.
 #[derive(Debug)]
-pub(super) struct Returning {
+pub(crate) struct Returning {
     pub(super) config: Option<NoticeConfig>,
     limit: ReturnLimit,
     /// Notices spooled since the start.
-    pub(super) count: u64,
+    pub(crate) count: u64,
 }
 
 impl Returning {
@@ -42,18 +43,17 @@ impl Returning {
     }
 
     /// Whether notices are returned, so that the bodies of messages that end are needed.
-    pub(super) const fn is_on(&self) -> bool {
+    pub(crate) const fn is_on(&self) -> bool {
         self.config.is_some()
     }
 }
 
-/// The change that ends a round, and what follows when it is on disk.
-pub(super) struct Concluded {
-    pub(super) change: Change,
-    /// The new status of the message; `None`: it ends.
-    pub(super) after: Option<Status>,
-    /// The notice in the change.
-    pub(super) notice: Option<Box<NewNotice>>,
+/// Why a message is frozen that has failed.
+fn failure(expired: bool, state: &MessageState) -> FrozenReason {
+    match expired {
+        true => FrozenReason::Expired,
+        false => FrozenReason::failed(state),
+    }
 }
 
 /// The log record of a message that has failed; `None`: it has not failed.
@@ -61,11 +61,8 @@ fn given_up(round: &Round, now: Timestamp) -> Option<GivenUp> {
     let Fate::Failed { expired } = round.fate else {
         return None;
     };
-    let why = || match expired {
-        true => FrozenReason::Expired,
-        false => FrozenReason::failed(&round.message.state),
-    };
-    Record::wanted().then(|| GivenUp::new(&round.message, &Frozen::new(now, why()), ""))
+    let why = || Frozen::new(now, failure(expired, &round.message.state));
+    Record::wanted().then(|| GivenUp::new(&round.message, &why(), ""))
 }
 
 impl<W: World> Engine<W> {
@@ -78,30 +75,25 @@ impl<W: World> Engine<W> {
     /// Ends a round whose notice found no room on the disk. The end of an attempt must not wait for that: the message would be sent again
     /// after a restart. Failed recipients stay with the message, frozen.
     pub(super) fn conclude_without_notice(&mut self, notice: NewNotice) {
-        self.notice_not_spooled(&notice);
+        self.notice_answered(&notice, false);
         let (round, decision) = *notice.without;
         tracing::warn!(id = %round.message.id, flow = ?round.message.flows, "no room for a notice: it is not returned");
         self.conclude_by(round, decision);
     }
 
     fn conclude_by(&mut self, round: Round, decision: Decision) {
-        let (id, delivered) = (round.message.id, round.fate == Fate::Delivered);
-        let Concluded {
-            change,
-            after,
-            notice,
-        } = self.end_of_round(round, decision);
-        let tag = Tag::Settled {
-            id,
-            after,
-            delivered,
-            notice,
-        };
+        let delivered = round.fate == Fate::Delivered;
+        let (change, notice) = self.end_of_round(round, decision);
+        let tag = Tag::Settled { delivered, notice };
         self.commit_signed(change, tag, false);
     }
 
-    /// Makes the change that ends a round.
-    pub(super) fn end_of_round(&mut self, mut round: Round, decision: Decision) -> Concluded {
+    /// Makes the change that ends a round; with the notice in it.
+    pub(super) fn end_of_round(
+        &mut self,
+        mut round: Round,
+        decision: Decision,
+    ) -> (Change, Option<Box<NewNotice>>) {
         let now = self.now.wall;
         let nth = u64::try_from(round.message.state.notices.given.len()).unwrap_or(u64::MAX);
         let id = decision
@@ -129,23 +121,17 @@ impl<W: World> Engine<W> {
             };
             Record::GivenUp(given_up.then(then, message.state.frozen.as_deref())).emit();
         }
-        // The attempt has added to it.
-        self.queue.weighed(message.id, message.footprint());
         let built = notice.as_ref().map_or(0, |(_, body, _)| body.len());
-        self.queue
-            .written_with(message.id, u64::try_from(built).unwrap_or(u64::MAX));
+        let built = u64::try_from(built).unwrap_or(u64::MAX);
+        // The attempt has added to it.
+        self.queue.weighed(message.id, message.footprint(), built);
         let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
-        let (change, notice) = match notice {
+        match notice {
             None => (end_without_notice(message, after, events), None),
             Some((new, body, notice)) => {
                 let change = end_with_notice(message, after, events, (new, body), now);
                 (change, Some(Box::new(notice)))
             }
-        };
-        Concluded {
-            change,
-            after,
-            notice,
         }
     }
 
@@ -204,10 +190,7 @@ impl<W: World> Engine<W> {
                     return None;
                 }
                 kinds.push(EventKind::Frozen);
-                let failure = match expired {
-                    true => FrozenReason::Expired,
-                    false => FrozenReason::failed(&message.state),
-                };
+                let failure = failure(expired, &message.state);
                 let why = match decision.unreturned {
                     Some(why) => FrozenReason::Unreturned {
                         failure: Box::new(failure),
@@ -225,12 +208,12 @@ impl<W: World> Engine<W> {
     }
 
     /// Commits a change; one with a notice once that is signed. It counts as pending from now on, so that a shutdown waits for it.
-    pub(super) fn commit_signed(&mut self, change: Change, tag: Tag<W>, urgent: bool) {
+    pub(super) fn commit_signed(&mut self, change: Change, mut tag: Tag<W>, urgent: bool) {
         if !(self.signs && tag.has_notice() && matches!(change, Change::Add(_))) {
             return self.commit(change, tag, urgent);
         }
         self.pending += 1;
-        self.effects.push(Effect::Sign { change, tag, urgent });
+        self.effects.push(Effect::Sign(ToCommit { change, tag, urgent }));
     }
 }
 

@@ -4,10 +4,10 @@
 //! A route that a submitter or an operator named is never changed.
 
 use super::divide::groups;
-use super::queue::{Redirected, Stale};
-use super::{DiskJob, Engine, World};
+use super::queue::Route;
+use super::{Content, DiskJob, Engine, World};
 use spool_core::store::StoreError;
-use spool_core::{Message, MessageId, NextHop, RouteGroup, Routing, Status, Timestamp};
+use spool_core::{Message, MessageId, RouteGroup, Routing, Status, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,39 +24,23 @@ pub(super) struct Looking {
     /// Whether to log the result even if no message was moved.
     announce: bool,
     pub(super) reading: bool,
-    /// Messages of which the disk is asked where their recipients go, and which no operation has taken since: the answer holds for
-    /// them.
-    asked: BTreeSet<MessageId>,
+    /// Messages whose routes are being read, and which no operation has claimed since: the result is valid for them.
+    pub(super) asked: BTreeSet<MessageId>,
     /// Messages that are to be divided.
     pub(super) several: BTreeSet<MessageId>,
     /// Until this time inside there is no room to divide a message.
     pub(super) no_room_until: Timestamp,
 }
 
-impl Looking {
-    /// Whether messages are still to be divided, and the disk is not known to have no room for them.
-    pub(super) fn is_dividing(&self, now: Timestamp) -> bool {
-        !self.several.is_empty() && now >= self.no_room_until
-    }
-}
-
 impl<W: World> Engine<W> {
     /// Mail that the configuration routes goes by another routing from now on. It holds for what waits as well.
     pub(super) fn set_routing(&mut self, routing: Routing) {
         self.queue.set_routing(routing);
-        for (id, spooled_at) in self.queue.recall_stale() {
-            self.write_back(id, spooled_at);
-        }
+        self.recall_stale();
         if self.loaded {
             self.look_at_all();
             self.looking.announce = true;
         }
-    }
-
-    /// An operation has taken a message: what the disk says of its recipients may be outdated. It is looked at again when it comes
-    /// back.
-    pub(super) fn taken_from_looking(&mut self, id: MessageId) {
-        self.looking.asked.remove(&id);
     }
 
     /// Starts a check of the route of every message.
@@ -65,15 +49,10 @@ impl<W: World> Engine<W> {
         (self.looking.moved, self.looking.divided) = (0, 0);
     }
 
-    /// What was added while the routes were changed goes by the new ones.
-    pub(super) fn look_at_added(&mut self, ids: &[MessageId], generation: u32) {
-        if generation == self.queue.generation() {
-            return;
-        }
-        for id in ids {
-            if let Some(spooled_at) = self.queue.added_by_former(*id) {
-                self.write_back(*id, spooled_at);
-            }
+    /// Takes back starts at the next hops of a former routing.
+    pub(super) fn recall_stale(&mut self) {
+        for (id, spooled_at) in self.queue.recall_stale() {
+            self.write_back(id, spooled_at);
         }
     }
 
@@ -87,16 +66,15 @@ impl<W: World> Engine<W> {
         let mut to_read = Vec::new();
         for id in ids {
             match self.queue.look(id, now) {
-                Ok(Redirected::Moved) => self.looking.moved += 1,
-                Ok(Redirected::Stays | Redirected::Later) => {}
-                Err(Stale(id)) => to_read.push(id),
+                Some(moved) => self.looking.moved += usize::from(moved),
+                None => to_read.push(id),
             }
         }
         if to_read.is_empty() && !self.queue.has_unlooked() && self.looking.walk.is_none() {
             return self.divide_on();
         }
         // Even when nothing must be read, so that other inputs are handled between two steps.
-        let (routing, generation) = (self.queue.routing().clone(), self.queue.generation());
+        let (routing, generation) = (self.queue.routing.clone(), self.queue.generation);
         self.looking.asked = to_read.iter().copied().collect();
         self.looking.reading = true;
         self.work(DiskJob::Route {
@@ -106,7 +84,7 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// The disk has told where the recipients of messages go.
+    /// The routes of messages were read.
     pub(super) fn routed(
         &mut self,
         routes: Vec<(MessageId, Result<Vec<RouteGroup>, StoreError>)>,
@@ -114,7 +92,7 @@ impl<W: World> Engine<W> {
     ) {
         self.looking.reading = false;
         // After another change of the routing, all of them are checked again.
-        if generation == self.queue.generation() {
+        if generation == self.queue.generation {
             for (id, groups) in routes {
                 if self.looking.asked.remove(&id) {
                     self.looked(id, groups);
@@ -160,7 +138,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// The disk has told where the recipients of a message go.
+    /// The routes of a message were read.
     fn looked(&mut self, id: MessageId, groups: Result<Vec<RouteGroup>, StoreError>) {
         let now = self.now;
         let groups = match groups {
@@ -169,22 +147,19 @@ impl<W: World> Engine<W> {
             Err(_) => return,
         };
         let Some(first) = groups.first() else { return };
-        let redirected = match groups.len() {
-            1 => self.queue.redirect(id, &first.next_hops, now),
-            _ if self
-                .queue
-                .status(id, now)
-                .is_some_and(|status| status.is_frozen()) =>
-            {
-                self.queue.redirect_frozen(id, &first.next_hops, now)
-            }
-            _ => {
-                self.looking.several.insert(id);
-                Redirected::Later
-            }
-        };
-        if redirected == Redirected::Moved {
-            self.looking.moved += 1;
+        let is_frozen = self
+            .queue
+            .status(id, now)
+            .is_some_and(|status| status.is_frozen());
+        if groups.len() > 1 && !is_frozen {
+            self.looking.several.insert(id);
+            return;
+        }
+        let moved = self.queue.redirect(id, &first.next_hops, now);
+        self.looking.moved += usize::from(moved);
+        if groups.len() > 1 {
+            // It is checked again before it is sent.
+            self.queue.make_stale(id);
         }
     }
 
@@ -193,42 +168,42 @@ impl<W: World> Engine<W> {
         if !self.queue.is_stale(id) {
             return true;
         }
-        let routing = self.queue.routing().clone();
+        let routing = self.queue.routing.clone();
         let Some(content) = self.queue.content(id) else {
             return true;
         };
         let (groups, now) = (groups(&routing, &content.message), self.now);
         match groups.as_slice() {
             [] => true,
-            [only] => match self.queue.redirect_asked(id, &only.next_hops, now) {
-                Redirected::Stays => true,
-                Redirected::Moved => {
-                    self.looking.moved += 1;
-                    false
-                }
-                Redirected::Later => false,
-            },
-            _ if now.inside < self.looking.no_room_until => {
+            [only] => {
+                let moved = self.queue.redirect_any(id, &only.next_hops, now);
+                self.looking.moved += usize::from(moved);
+                !moved
+            }
+            _ if !self.has_room_to_divide() => {
                 let until = now.wall_of(self.looking.no_room_until);
                 self.queue.waits(id, Status::SendAt(until), now);
                 false
             }
             _ => {
-                if let Some(content) = self.queue.claim_asked(id) {
-                    self.divide(*content, Status::SendAt(now.wall));
+                if let Some(content) = self.queue.claim_asked(id, Status::SendAt(now.wall)) {
+                    let Content {
+                        message, body, held, ..
+                    } = *content;
+                    self.divide(message, body, held);
                 }
                 false
             }
         }
     }
 
-    /// The line for a message that is not in the queue; and whether it is that of all its recipients.
-    pub(super) fn first_route(&self, message: &Message) -> (Arc<[NextHop]>, bool) {
-        let groups = groups(self.queue.routing(), message);
-        match groups.as_slice() {
-            [] => (Arc::clone(&message.next_hops), true),
-            [only] => (Arc::clone(&only.next_hops), true),
-            [first, ..] => (Arc::clone(&first.next_hops), false),
-        }
+    /// The first of the routes of a message, by the current routing.
+    pub(super) fn first_route(&self, message: &Message) -> Route {
+        let groups = groups(&self.queue.routing, message);
+        let next_hops = groups
+            .first()
+            .map_or(&message.next_hops, |first| &first.next_hops);
+        self.queue
+            .route(Arc::clone(next_hops), message.origin, groups.len() < 2)
     }
 }

@@ -10,8 +10,8 @@ use spool_core::{
 };
 use std::sync::Arc;
 
-/// Replies and permits are numbers.
-#[derive(Debug)]
+/// Replies and permits are numbers. The upper half of a permit is its epoch.
+#[derive(Debug, Default)]
 pub(super) struct Paper;
 
 impl World for Paper {
@@ -19,7 +19,11 @@ impl World for Paper {
     type Permit = u64;
 
     fn name(permit: &u64) -> PermitId {
-        *permit
+        permit & u64::from(u32::MAX)
+    }
+
+    fn epoch(permit: &u64) -> u64 {
+        permit >> 32
     }
 }
 
@@ -43,6 +47,7 @@ pub(super) fn known(queue: &mut Queue<Paper>, id: u128, hop: &str) -> Known {
         size: Size::new(1, 1),
         expires_at: None,
         origin: RouteOrigin::Named,
+        generation: queue.generation,
     }
 }
 

@@ -44,11 +44,15 @@ pub(crate) struct InsideClock {
     /// By how many milliseconds the wall clock is ahead of the time inside.
     ahead: i64,
     last: Timestamp,
+    /// By how many milliseconds the wall clock was set before the last call of [`InsideClock::now`], if it was.
+    pub(crate) set_by: Option<i64>,
 }
 
 impl InsideClock {
     /// Both clocks count whole milliseconds, each rounded by itself: by so much they part without being set.
     const ROUNDING: i64 = 2;
+    /// Smaller differences are not reported: the clock is slewed, or the thread was delayed between two readings.
+    const LEAST: i64 = 10_000;
 
     /// A clock that starts now.
     pub(crate) const fn new(wall: Timestamp, passed: Duration) -> Self {
@@ -56,6 +60,7 @@ impl InsideClock {
             began: (wall, passed),
             ahead: 0,
             last: wall,
+            set_by: None,
         }
     }
 
@@ -67,6 +72,7 @@ impl InsideClock {
         if parted.saturating_abs() > Self::ROUNDING {
             self.ahead = self.ahead.saturating_add(parted);
         }
+        self.set_by = Some(parted).filter(|parted| parted.saturating_abs() >= Self::LEAST);
         self.last = self.last.max(Timestamp(wall.0.saturating_sub(self.ahead)));
         Now {
             wall,
@@ -103,6 +109,24 @@ mod tests {
             again.inside >= back.inside && again.inside <= Timestamp(1_502),
             "{again:?}"
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed() {
+        let mut clock = InsideClock::new(Timestamp(1_000_000), Duration::ZERO);
+        let day = Duration::from_secs(86_400);
+        clock.now(Timestamp(87_400_000), day);
+        assert_eq!(clock.set_by, None);
+        for (to, jump) in [
+            (87_409_000, None),
+            (0, Some(-87_409_000)),
+            (500_000, Some(500_000)),
+        ] {
+            clock.now(Timestamp(to), day);
+            assert_eq!(clock.set_by, jump);
+            clock.now(Timestamp(to), day);
+            assert_eq!(clock.set_by, None);
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! A full disk is no failed one: the change is offered again each second, and at the end. There are no more of them than
 //! sessions were running, because no attempt starts before its start is on disk.
 
-use super::{DiskJob, Engine, Tag, World};
-use spool_core::store::{Archive, Change, StoreError};
+use super::tag::Tag;
+use super::{Engine, World};
+use spool_core::store::{Change, StoreError};
 use spool_core::{MessageId, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,23 +15,15 @@ use std::time::Duration;
 pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Unwritten<W: World> {
-    changes: BTreeMap<MessageId, (Change, Tag<W>, StoreError)>,
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// Each with whether it delivered the message, and why there is no room.
+    changes: BTreeMap<MessageId, (Change, bool, StoreError)>,
     /// Messages whose end found no room on the disk, until it is written: each is logged once.
     told: BTreeSet<MessageId>,
 }
 
-impl<W: World> Default for Unwritten<W> {
-    fn default() -> Self {
-        Self {
-            changes: BTreeMap::new(),
-            told: BTreeSet::new(),
-        }
-    }
-}
-
-impl<W: World> Unwritten<W> {
+impl Unwritten {
     /// Why the end of this message's attempt is not on disk.
     pub(super) fn error(&self, id: MessageId) -> Option<&StoreError> {
         self.changes.get(&id).map(|(_, _, error)| error)
@@ -49,18 +42,19 @@ pub(super) const fn is_final(error: &StoreError) -> bool {
 
 impl<W: World> Engine<W> {
     /// Keeps the end of an attempt until there is room for it. Operations that wait for the message fail with the reason.
-    pub(super) fn write_later(&mut self, id: MessageId, change: Change, tag: Tag<W>, error: &StoreError) {
+    pub(super) fn write_later(&mut self, id: MessageId, change: Change, delivered: bool, error: StoreError) {
         if self.unwritten.told.insert(id) {
             tracing::warn!(%id, %error, "no room to record the end of an attempt; it is tried again each second");
         }
-        self.unwritten.changes.insert(id, (change, tag, error.clone()));
-        self.stuck(id, error);
+        self.stuck(id, &error);
+        self.unwritten.changes.insert(id, (change, delivered, error));
     }
 
     /// Offers everything to the disk again.
     pub(super) fn write_again(&mut self) {
-        for (change, tag, _) in std::mem::take(&mut self.unwritten.changes).into_values() {
-            self.commit(change, tag, false);
+        for (change, delivered, _) in std::mem::take(&mut self.unwritten.changes).into_values() {
+            let notice = None;
+            self.commit(change, Tag::Settled { delivered, notice }, false);
         }
     }
 
@@ -71,15 +65,14 @@ impl<W: World> Engine<W> {
         self.queue.waits(id, Status::SendAt(until), self.now);
     }
 
-    /// The journal keeps these messages, or never had them: deletes their pairs from the archive.
-    pub(super) fn take_off(&mut self, archive: Archive, ids: Vec<MessageId>) {
-        let back = None;
-        self.work(DiskJob::TakeOff { archive, ids, back });
-    }
-
-    /// The same for one removed message, which is given back afterwards, to wait for `status`.
-    pub(super) fn take_off_and_keep(&mut self, id: MessageId, status: Status) {
-        let (archive, ids, back) = (Archive::Removed, vec![id], Some((id, status)));
-        self.work(DiskJob::TakeOff { archive, ids, back });
+    /// Something that comes before an attempt could not be written: it waits. Returns whether the store takes nothing any more, so that nothing
+    /// may be sent: the message stays on disk and in memory until the spool is closed.
+    pub(super) fn not_written(&mut self, id: MessageId, error: &StoreError) -> bool {
+        let is_final = is_final(error);
+        match is_final {
+            true => self.stuck(id, error),
+            false => self.begin_later(id, error),
+        }
+        is_final
     }
 }

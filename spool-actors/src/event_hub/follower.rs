@@ -19,38 +19,18 @@ pub(crate) const READERS: usize = 4;
 
 /// See the module.
 pub(crate) struct Follower {
-    store: Weak<Store>,
-    cursor: EventCursor,
-    page: VecDeque<Event>,
-    last: watch::Receiver<u64>,
-    readers: Arc<Semaphore>,
-    clock: Arc<dyn Clock>,
-    ping: Duration,
+    pub(crate) store: Weak<Store>,
+    /// Where it starts.
+    pub(crate) cursor: EventCursor,
+    pub(crate) page: VecDeque<Event>,
+    pub(crate) last: watch::Receiver<u64>,
+    /// All followers of a spool share them.
+    pub(crate) readers: Arc<Semaphore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ping: Duration,
 }
 
 impl Follower {
-    /// A follower that starts after the event numbered `since`. All followers of a spool share its `readers`.
-    pub(crate) fn new(
-        store: Weak<Store>,
-        since: u64,
-        last: watch::Receiver<u64>,
-        readers: Arc<Semaphore>,
-        clock: Arc<dyn Clock>,
-        ping: Duration,
-    ) -> Self {
-        let cursor = EventCursor::new(since);
-        let page = VecDeque::new();
-        Self {
-            store,
-            cursor,
-            page,
-            last,
-            readers,
-            clock,
-            ping,
-        }
-    }
-
     pub(super) fn stream(self) -> BoxStream<'static, Event> {
         stream::unfold(self, |mut follower| async {
             follower.next().await.map(|event| (event, follower))

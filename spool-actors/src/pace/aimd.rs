@@ -3,9 +3,9 @@
 /// See the module.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Aimd {
-    value: f64,
+    pub(super) value: f64,
     /// What it was last cut to; infinite: never.
-    cut_to: f64,
+    pub(super) cut_to: f64,
 }
 
 impl Aimd {
@@ -18,14 +18,6 @@ impl Aimd {
     pub(super) const fn cut(value: f64) -> Self {
         let cut_to = value;
         Self { value, cut_to }
-    }
-
-    pub(super) const fn value(&self) -> f64 {
-        self.value
-    }
-
-    pub(super) const fn cut_to(&self) -> f64 {
-        self.cut_to
     }
 
     /// A message was taken while the limit was in use: it grows `fast` below what it was last cut to, and slowly beyond.
@@ -53,7 +45,7 @@ mod tests {
         let mut limit = Aimd::cut(2.0).restart(0.5);
         let grown: Vec<f64> = std::iter::repeat_with(|| {
             limit.grow(1.0, 0.25);
-            limit.value()
+            limit.value
         })
         .take(4)
         .collect();
@@ -64,6 +56,6 @@ mod tests {
     fn one_that_was_never_cut_is_in_slow_start() {
         let mut limit = Aimd::new(4.0);
         (0..100).for_each(|_| limit.grow(1.0, 0.25));
-        assert!((limit.value() - 104.0).abs() < f64::EPSILON);
+        assert!((limit.value - 104.0).abs() < f64::EPSILON);
     }
 }

@@ -1,22 +1,10 @@
 //! What operators see of a pace: its state, and what holds back its messages.
 
 use super::Pace;
-use spool_core::{Hold, Rate, Timestamp};
-use std::time::Duration;
-
-/// The state of a pace, for operators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Doing {
-    pub(crate) limit: usize,
-    pub(crate) max: usize,
-    pub(crate) limit_reason: Option<String>,
-    pub(crate) rate: Option<Rate>,
-    /// The time between two messages, where that is learned.
-    pub(crate) learned_interval: Option<Duration>,
-    pub(crate) rate_reason: Option<String>,
-    pub(crate) circuit: Option<(Timestamp, u32, String)>,
-    pub(crate) last_error: Option<(Timestamp, String)>,
-}
+use crate::engine::Now;
+use crate::outcome::{Circuit, DestinationState};
+use spool_core::{Hold, NextHop, Timestamp};
+use std::sync::Arc;
 
 impl Pace {
     /// Why they are fewer than they may be.
@@ -61,23 +49,38 @@ impl Pace {
         holds
     }
 
-    pub(crate) fn doing(&self) -> Doing {
-        let interval = self.learned.per_second().map(|rate| 1.0 / rate);
-        Doing {
+    /// The state of a path without messages, with times of the wall clock.
+    pub(crate) fn state(&self, path: &Arc<[NextHop]>, now: Now) -> DestinationState {
+        let configured = self.rate.as_ref().map(|rate| rate.0);
+        let configured = configured.map(|rate| f64::from(rate.messages.get()) / rate.per.as_secs_f64());
+        let per_second = configured.into_iter().chain(self.learned.per_second());
+        DestinationState {
+            next_hops: Arc::clone(path),
+            path: Arc::clone(path),
+            messages: 0,
+            waiting: 0,
+            running: 0,
             limit: self.limit(),
             max: self.max,
             limit_reason: self.limit_reason().map(str::to_owned),
-            rate: self.rate.as_ref().map(|rate| rate.0),
-            learned_interval: interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            rate_per_second: per_second.reduce(f64::min),
             rate_reason: self.learned.reason().map(str::to_owned),
-            circuit: self
-                .circuit
-                .is_open()
-                .map(|(until, failures, reason)| (until, failures, reason.to_owned())),
+            circuit: match self.circuit.is_open() {
+                None => Circuit::Closed,
+                Some((until, failures, reason)) if until > now.inside => Circuit::Open {
+                    until: now.wall_of(until),
+                    failures,
+                    reason: reason.to_owned(),
+                },
+                Some((_, failures, reason)) => Circuit::HalfOpen {
+                    failures,
+                    reason: reason.to_owned(),
+                },
+            },
             last_error: self
                 .last_error
                 .as_ref()
-                .map(|error| (error.0, error.1.to_string())),
+                .map(|error| (now.wall_of(error.0), error.1.to_string())),
         }
     }
 }

@@ -28,7 +28,6 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use doing::Doing;
 pub(crate) use signal::Signal;
 
 use bucket::Bucket;
@@ -43,7 +42,7 @@ use suspicion::Suspicion;
 use window::Window;
 
 /// How long something is remembered that nothing renews.
-pub(crate) const MEMORY: Duration = Duration::from_secs(86_400);
+const MEMORY: Duration = Duration::from_secs(86_400);
 
 /// Numbers the sessions of one path in the order of their starts.
 pub(crate) type Serial = u64;

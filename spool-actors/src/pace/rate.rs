@@ -58,7 +58,7 @@ impl Learned {
     fn new(per_second: Aimd, reason: &str) -> Self {
         Self {
             per_second,
-            bucket: Bucket::of(per_second.value()),
+            bucket: Bucket::of(per_second.value),
             cut_at: None,
             in_use: false,
             reason: reason.into(),
@@ -73,7 +73,7 @@ impl LearnedLimit {
     }
 
     pub(super) fn per_second(&self) -> Option<f64> {
-        self.known.as_ref().map(|known| known.per_second.value())
+        self.known.as_ref().map(|known| known.per_second.value)
     }
 
     pub(super) fn reason(&self) -> Option<&str> {
@@ -108,16 +108,16 @@ impl LearnedLimit {
         let Some(known) = self.known.as_mut().filter(|known| known.in_use) else {
             return;
         };
-        let rate = known.per_second.value();
+        let rate = known.per_second.value;
         let by = |(by_message, by_second): (f64, f64)| (rate * by_message).min(by_second);
-        let slow = match rate < known.per_second.cut_to() * MARGIN {
+        let slow = match rate < known.per_second.cut_to * MARGIN {
             true => by(CREEP),
             false => by(WALK),
         };
         known.per_second.grow(by(WALK), slow);
-        let grown = known.per_second.value();
+        let grown = known.per_second.value;
         known.bucket = Bucket::of(grown).filled_as(&known.bucket);
-        if grown > FORGET * known.per_second.cut_to() {
+        if grown > FORGET * known.per_second.cut_to {
             self.known = None;
         }
     }
@@ -125,7 +125,7 @@ impl LearnedLimit {
     /// A mailbox or a sender was refused in words that may be about this limit. Gives whether they are: where more than it was cut to is
     /// tried and none was refused before, or where they are many.
     pub(super) fn explains(&mut self) -> bool {
-        let tried = |known: &Learned| known.per_second.value() > TRIED * known.per_second.cut_to();
+        let tried = |known: &Learned| known.per_second.value > TRIED * known.per_second.cut_to;
         let explains = self.known.as_deref().is_some_and(tried)
             && (self.doubts == 0 || self.doubts.saturating_mul(MANY) >= self.taken);
         if !explains {
@@ -182,7 +182,7 @@ impl LearnedLimit {
 
     pub(super) fn learned(&self) -> Option<LearnedRate> {
         self.known.as_ref().map(|known| LearnedRate {
-            per_second: known.per_second.value(),
+            per_second: known.per_second.value,
             reason: known.reason.to_string(),
         })
     }

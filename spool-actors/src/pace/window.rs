@@ -35,7 +35,7 @@ impl Default for Window {
 impl Window {
     /// Sessions at once, of at most `max`.
     pub(super) fn limit(&self, max: usize) -> usize {
-        whole(self.limit.value()).clamp(1, max.max(1))
+        whole(self.limit.value).clamp(1, max.max(1))
     }
 
     pub(super) fn reason(&self) -> Option<&str> {
@@ -52,32 +52,32 @@ impl Window {
     /// The session `serial` went well. Only a limit that was reached since it began can be too low.
     pub(super) fn grow(&mut self, serial: Serial, max: usize) {
         let max = number(max.max(1));
-        if self.full_at < serial || self.limit.value() >= max {
+        if self.full_at < serial || self.limit.value >= max {
             return;
         }
         self.limit.grow(FAST, SLOW);
-        if self.limit.value() >= max {
+        if self.limit.value >= max {
             self.reason = None;
         }
     }
 
     /// A session was one too many while `running` ran.
     pub(super) fn cut(&mut self, running: usize, reason: &str) {
-        let sessions = number(running).min(self.limit.value());
+        let sessions = number(running).min(self.limit.value);
         self.limit = Aimd::cut((sessions * CUT).floor().max(1.0));
         self.reason = Some(reason.into());
     }
 
     /// It answers again: slow start, up to where the window was.
     pub(super) fn restart(&mut self) {
-        self.limit = self.limit.restart(INITIAL.min(self.limit.value()));
+        self.limit = self.limit.restart(INITIAL.min(self.limit.value));
     }
 
     /// What is worth remembering: that it takes fewer sessions than it may.
     pub(super) fn learned(&self) -> Option<LearnedSessions> {
         let reason = self.reason.as_deref()?.to_owned();
         Some(LearnedSessions {
-            limit: self.limit.value(),
+            limit: self.limit.value,
             reason,
         })
     }

@@ -1,8 +1,10 @@
 //! Work on the disk that nothing waits for. Twice a second the store checks that its files are still there, and how much room there is. Each
 //! second it frees the space of deleted segments and reads a part of the oldest data again; each new damaged place gets a line in the log.
 
+use super::disk::keep;
 use super::{SpoolActor, TICK};
 use crate::supervision::{Ending, Part};
+use crate::throttle::messages::Ask;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
 use spool_core::store::Store;
@@ -48,13 +50,32 @@ impl SpoolActor {
         });
     }
 
+    /// Writes down what was learned of destinations, if that is more than before.
+    pub(super) fn keep_learned(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some(throttle) = self.throttle.as_ref().filter(|_| !self.supervision.is_over()) else {
+            return;
+        };
+        let learned = throttle.send(Ask::new(now, move |limits| limits.learned_more(now)));
+        ctx.spawn(
+            wrap_future(learned).map(|learned, actor: &mut Self, ctx: &mut Context<Self>| {
+                if let Ok(Some(learned)) = learned
+                    && !actor.supervision.is_over()
+                {
+                    actor.look_after(ctx, move |store| keep(store, &learned), |_, _| ());
+                }
+            }),
+        );
+    }
+
     /// Runs `work` on the blocking pool, then `then` here; without a value when it panicked, which ends the spool.
-    fn look_after<T: Send + 'static>(
-        &self,
+    pub(super) fn look_after<T: Send + 'static>(
+        &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&Store) -> T + Send + 'static,
         then: impl FnOnce(&mut Self, Option<T>) + 'static,
     ) {
+        self.upkeep += 1;
         let (store, supervision) = (Arc::clone(&self.store), self.supervision.clone());
         let work = tokio::task::spawn_blocking(move || {
             supervision.failpoint(Part::BlockingJob);
@@ -65,6 +86,7 @@ impl SpoolActor {
                 if done.is_err() {
                     actor.supervision.end(Ending::Panicked(Part::BlockingJob));
                 }
+                actor.upkeep -= 1;
                 then(actor, done.ok());
                 actor.close_when_quiet(ctx);
             }),

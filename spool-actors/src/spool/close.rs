@@ -7,10 +7,13 @@ use crate::engine::Input;
 use crate::event_hub::messages::{Close, Enroll};
 use crate::event_hub::{Follower, Subscription};
 use crate::supervision::Ending;
-use crate::throttle::messages::GetLearned;
-use actix::{AsyncContext, Context, Handler, ResponseFuture, System};
+use crate::throttle::messages::Ask;
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, System};
 use futures_util::FutureExt;
+use spool_core::store::EventCursor;
 use spool_core::{Hooks, SpoolError};
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +37,9 @@ impl Handler<GetJobs> for SpoolActor {
         self.readable()?;
         self.catch_up(ctx);
         Ok(Jobs {
-            max: self.engine.max_jobs(),
-            running: self.engine.queue().running(),
-            waiting: self.engine.queue().waiting(),
+            max: self.engine.max_jobs,
+            running: self.engine.queue.counts.running,
+            waiting: self.engine.queue.counts.waiting(),
         })
     }
 }
@@ -47,12 +50,12 @@ impl Handler<GetStats> for SpoolActor {
     fn handle(&mut self, _: GetStats, ctx: &mut Context<Self>) -> Self::Result {
         self.readable()?;
         self.catch_up(ctx);
-        let (keys, keys_given_up) = self.engine.keys();
+        let (keys, keys_given_up) = self.engine.keys.counts();
         Ok(SpoolStats {
             store: self.store.stats(),
-            delivered: self.engine.delivered(),
-            notices: self.engine.notices(),
-            messages: self.engine.queue().len(),
+            delivered: self.engine.delivered,
+            notices: self.engine.returning.count,
+            messages: self.engine.queue.len(),
             loading: self.is_loading().then(|| self.store.progress()),
             damaged: self.store.scrub_findings().len(),
             keys,
@@ -71,9 +74,15 @@ impl Handler<Subscribe> for SpoolActor {
         // What has happened until now is not told.
         self.catch_up(ctx);
         if let Some(since) = subscribe.since {
-            let (store, last) = (Arc::downgrade(&self.store), self.last_event.subscribe());
-            let readers = Arc::clone(&self.log_readers);
-            let follower = Follower::new(store, since, last, readers, Arc::clone(&self.clock), self.ping);
+            let follower = Follower {
+                store: Arc::downgrade(&self.store),
+                cursor: EventCursor::new(since),
+                page: VecDeque::new(),
+                last: self.last_event.subscribe(),
+                readers: Arc::clone(&self.log_readers),
+                clock: Arc::clone(&self.clock),
+                ping: self.ping,
+            };
             return Box::pin(std::future::ready(Ok(Subscription::following(follower))));
         }
         let (reply, subscription) = oneshot::channel();
@@ -109,19 +118,6 @@ impl Handler<KillAndFlush> for SpoolActor {
     }
 }
 
-/// The last step of a kill, once the agent has closed.
-#[derive(Debug, actix::Message)]
-#[rtype(result = "()")]
-struct End;
-
-impl Handler<End> for SpoolActor {
-    type Result = ();
-
-    fn handle(&mut self, _: End, ctx: &mut Context<Self>) {
-        self.close(ctx);
-    }
-}
-
 impl SpoolActor {
     /// Closes the spool, and then answers `reply`.
     pub(super) fn kill(&mut self, ctx: &mut Context<Self>, reply: Option<oneshot::Sender<Flushed>>) {
@@ -153,22 +149,17 @@ impl SpoolActor {
     }
 
     /// Once nothing looks at the files any more: keeps what was learned, has the agent close, and ends.
-    pub(super) fn close_when_quiet(&mut self, ctx: &Context<Self>) {
-        if self.watching || self.cleaning {
-            return;
-        }
-        if !std::mem::take(&mut self.closing) {
+    pub(super) fn close_when_quiet(&mut self, ctx: &mut Context<Self>) {
+        if self.upkeep > 0 || !std::mem::take(&mut self.closing) {
             return;
         }
         let now = self.now();
-        let learned = self
-            .throttle
-            .as_ref()
-            .map(|throttle| throttle.send(GetLearned(now)));
+        let ask = Ask::new(now, move |limits| limits.learned(now));
+        let learned = self.throttle.as_ref().map(|throttle| throttle.send(ask));
         // Where a spool has failed, the path may lead to another one by now.
         let in_order = self.supervision.ending() == Some(Ending::Killed);
-        let (agent, store, own) = (Arc::clone(&self.agent), Arc::clone(&self.store), ctx.address());
-        actix::spawn(async move {
+        let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
+        let close = async move {
             // Nothing is lost with it.
             let learned = match learned.filter(|_| in_order) {
                 Some(learned) => learned.await.ok(),
@@ -186,8 +177,8 @@ impl SpoolActor {
                 Ok(Err(_)) => tracing::error!("the delivery agent panicked while it closed"),
                 Err(_) => tracing::warn!("idle sessions did not close in time"),
             }
-            own.do_send(End);
-        });
+        };
+        ctx.spawn(wrap_future(close).map(|(), actor: &mut Self, ctx: &mut Context<Self>| actor.close(ctx)));
     }
 
     /// Lets go of everything: what is left is an address that answers why.
@@ -200,7 +191,8 @@ impl SpoolActor {
         self.throttle = None;
         self.hub.do_send(Close);
         // Those who follow the log see its end.
-        self.last_event = watch::Sender::new(self.last_seq);
+        let last = *self.last_event.borrow();
+        self.last_event = watch::Sender::new(last);
         self.hooks = Hooks::default();
         self.feed(Input::Closed, ctx);
         self.turn(ctx);

@@ -2,7 +2,8 @@
 
 use super::SpoolActor;
 use super::messages::Explain;
-use crate::throttle::messages::GetHolds;
+use crate::throttle::Limits;
+use crate::throttle::messages::Ask;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
 
@@ -12,7 +13,7 @@ impl Handler<Explain> for SpoolActor {
     fn handle(&mut self, explain: Explain, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        if self.is_loading() && self.engine.queue().status(explain.0, now).is_none() {
+        if self.is_loading() && self.engine.queue.status(explain.0, now).is_none() {
             return self.once_loaded(explain, ctx.address());
         }
         let explained = self.readable().and_then(|()| {
@@ -29,17 +30,11 @@ impl Handler<Explain> for SpoolActor {
         {
             explained.holds.insert(0, Hold::Disk { error });
         }
-        let destination = explained.destination;
-        let throttle = self.throttle.as_ref();
-        let why = |(destination, next_hops, ahead)| GetHolds {
-            destination,
-            next_hops,
-            ahead,
-            now,
-        };
-        let asked = destination
-            .zip(throttle)
-            .map(|(destination, throttle)| throttle.send(why(destination)));
+        let destination = explained.destination.zip(self.throttle.as_ref());
+        let asked = destination.map(|((destination, next_hops, ahead), throttle)| {
+            let holds = move |limits: &mut Limits| limits.holds((destination, &next_hops), ahead, now);
+            throttle.send(Ask::new(now, holds))
+        });
         let supervision = self.supervision.clone();
         Box::pin(async move {
             let mut holds = explained.holds;

@@ -2,9 +2,8 @@
 //! answered exactly once: by the hook, or, when the thread is lost with it, as if the hook had failed.
 
 use super::{Brought, Outside, SpoolActor};
-use crate::engine::Input;
+use crate::engine::{AskedAttempt, Input};
 use actix::Addr;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use spool_core::disposition::{Decisions, refusals};
 use spool_core::{Attempt, Hooks, Message, MessageId, OnError};
@@ -59,29 +58,18 @@ impl SpoolActor {
     }
 
     /// Asks about each refusal of an attempt.
-    pub(super) fn ask_on_error(&self, message: Box<Message>, body: Bytes, attempt: Attempt, own: Addr<Self>) {
+    pub(super) fn ask_on_error(&self, asked: AskedAttempt, own: Addr<Self>) {
         let hooks = self.hooks.clone();
-        let shared = (Arc::new(message.as_ref().clone()), attempt.clone());
-        let question = Question::new((message, body, attempt), own, |(message, body, attempt)| {
-            let decisions = Decisions::by_default(&attempt.report);
-            Input::Decided {
-                message,
-                body,
-                attempt,
-                decisions,
-            }
+        let (message, attempt) = (Arc::new(asked.message.as_ref().clone()), asked.attempt.clone());
+        let question = Question::new(asked, own, |asked| {
+            let decisions = Decisions::by_default(&asked.attempt.report);
+            Input::Decided(asked, decisions)
         });
         // What is not placed is dropped, and so answered.
         self.for_hooks.place(move || {
             Box::pin(async move {
-                let (message, attempt) = shared;
                 let decisions = decide(&hooks, message, &attempt).await;
-                question.answer(|(message, body, attempt)| Input::Decided {
-                    message,
-                    body,
-                    attempt,
-                    decisions,
-                });
+                question.answer(|asked| Input::Decided(asked, decisions));
             })
         });
     }

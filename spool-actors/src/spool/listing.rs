@@ -44,7 +44,7 @@ impl Handler<ListMessages> for SpoolActor {
         }
         self.catch_up(ctx);
         let now = self.now();
-        let messages = self.engine.queue().list(list.after, list.limit, now);
+        let messages = self.engine.queue.list(list.after, list.limit, now);
         if list.envelopes {
             let Some(held) = self.budget.look(LISTING_BYTES) else {
                 return Box::pin(std::future::ready(Err(SpoolError::Busy)));
@@ -103,12 +103,12 @@ impl Handler<Get> for SpoolActor {
     fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        let status = self.engine.queue().status(get.0, now);
+        let status = self.engine.queue.status(get.0, now);
         if status.is_none() && self.is_loading() {
             return self.once_loaded(get, ctx.address());
         }
-        let route = self.engine.queue().route_of(get.0);
-        let noted = self.engine.queue().noted_route(get.0);
+        let route = self.engine.queue.route_of(get.0);
+        let noted = self.engine.queue.noted_route(get.0);
         let looked = self.look(move |store| {
             let mut details = details(store, get.0, status, now.wall)?;
             // The disk has the route of the last attempt.
@@ -134,19 +134,10 @@ fn details(
     status: Option<ShownStatus>,
     now: Timestamp,
 ) -> Result<Details, SpoolError> {
-    match store.load(id) {
+    let (message, queue, status, reason) = match store.load(id) {
         Ok(message) => {
             let status = status.unwrap_or_else(|| ShownStatus::at(message.state.status, now));
-            let queue = status.queue();
-            Ok(Details {
-                message,
-                queue,
-                status,
-                reason: None,
-                next_hops_afterwards: None,
-                parts: Vec::new(),
-                moved: Vec::new(),
-            })
+            (message, status.queue(), status, None)
         }
         Err(StoreError::NoSuchMessage(_)) => {
             let (archive, archived, _) = in_an_archive(store, id)?;
@@ -154,18 +145,19 @@ fn details(
                 Archive::Removed => ShownStatus::Removed,
                 Archive::Quarantine => ShownStatus::Quarantined,
             };
-            Ok(Details {
-                message: archived.message,
-                queue: archive.queue(),
-                status,
-                reason: archived.reason,
-                next_hops_afterwards: None,
-                parts: Vec::new(),
-                moved: Vec::new(),
-            })
+            (archived.message, archive.queue(), status, archived.reason)
         }
-        Err(error) => Err(operation_error(error)),
-    }
+        Err(error) => return Err(operation_error(error)),
+    };
+    Ok(Details {
+        message,
+        queue,
+        status,
+        reason,
+        next_hops_afterwards: None,
+        parts: Vec::new(),
+        moved: Vec::new(),
+    })
 }
 
 fn in_an_archive(store: &Store, id: MessageId) -> Result<(Archive, Archived, Bytes), SpoolError> {
@@ -185,7 +177,7 @@ impl Handler<GetBody> for SpoolActor {
     fn handle(&mut self, get: GetBody, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
         let now = self.now();
-        if self.is_loading() && self.engine.queue().status(get.0, now).is_none() {
+        if self.is_loading() && self.engine.queue.status(get.0, now).is_none() {
             return self.once_loaded(get, ctx.address());
         }
         self.look(move |store| match store.body(get.0) {

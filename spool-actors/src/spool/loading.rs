@@ -9,7 +9,7 @@ use crate::engine::Input;
 use crate::supervision::Sentinel;
 use actix::{Addr, Context, Handler, Message, ResponseFuture, WeakAddr};
 use spool_core::SpoolError;
-use spool_core::store::{OpenError, Recovered, Recovery, Store};
+use spool_core::store::{Recovered, Recovery, Store};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,10 +27,10 @@ struct Chunk {
     taken: SyncSender<()>,
 }
 
-/// All of them have come, or none will any more; `None`: the thread panicked.
+/// All of them have come; `None`: the rest never will.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct LoadingOver(Option<Result<Recovery, OpenError>>);
+struct LoadingOver(Option<Recovery>);
 
 /// Starts the thread that reads. It ends with the reading, and does not keep the spool open.
 pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Sentinel) -> io::Result<()> {
@@ -46,18 +46,25 @@ pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Se
         let over = catch_unwind(AssertUnwindSafe(|| {
             sentinel.failpoint();
             store.load_all(&mut hand_over)
-        }))
-        .ok();
-        if over.is_none() {
-            sentinel.panicked();
-            store.abandon("the loader thread panicked");
-        }
+        }));
+        let recovery = match over {
+            Ok(Ok(recovery)) => Some(recovery),
+            // The spool has ended: the store has reported why.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "loading was not finished");
+                None
+            }
+            Err(_) => {
+                sentinel.panicked();
+                store.abandon("the loader thread panicked");
+                None
+            }
+        };
         sentinel.done();
-        let over = LoadingOver(over);
         // Before the spool hears of it: it may be waiting to let its lock go.
         drop(store);
         if let Some(address) = spool.upgrade() {
-            address.do_send(over);
+            address.do_send(LoadingOver(recovery));
         }
     };
     std::thread::Builder::new()
@@ -126,16 +133,7 @@ impl Handler<Chunk> for SpoolActor {
 impl Handler<LoadingOver> for SpoolActor {
     type Result = ();
 
-    fn handle(&mut self, LoadingOver(over): LoadingOver, ctx: &mut Context<Self>) {
-        let recovery = match over {
-            Some(Ok(recovery)) => Some(recovery),
-            // The spool has ended: the store and its thread have reported why.
-            Some(Err(error)) => {
-                tracing::debug!(%error, "loading was not finished");
-                None
-            }
-            None => None,
-        };
+    fn handle(&mut self, LoadingOver(recovery): LoadingOver, ctx: &mut Context<Self>) {
         self.feed(Input::LoadingOver(recovery), ctx);
         self.turn(ctx);
         self.gate.loading_is_over();

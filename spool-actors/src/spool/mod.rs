@@ -22,7 +22,7 @@ mod pulse;
 mod settings;
 mod signed;
 
-pub use destinations::{Circuit, DestinationState, Destinations, ResetDestination};
+pub use destinations::{Destinations, ResetDestination};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
@@ -30,13 +30,11 @@ pub use operate::{Bounce, Expire};
 pub use pulse::{GetPulse, Progress, Pulse};
 pub use settings::{SetNotices, SetPolicies, SetRouting};
 
-use crate::engine::{Engine, Input, InsideClock, Moment, Now, PermitId, Tag, World};
+use crate::engine::{Answer, Engine, Input, InsideClock, Now, PermitId, Tag, World};
 use crate::event_hub::EventHub;
 use crate::gate::Gate;
-use crate::spool::messages::{Idle, Outcome};
 use crate::supervision::{Ending, Part, Supervision};
-use crate::throttle::messages::Said;
-use crate::throttle::{self, Permit, Throttle};
+use crate::throttle::{Permit, Throttle};
 use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::fut::wrap_future;
@@ -47,7 +45,7 @@ use actix::{
 use close::Killing;
 use loading::LoadState;
 use spool_core::store::Store;
-use spool_core::{AddError, Budget, Clock, DeliveryAgent, Hooks, JumpWatch, MessageId, Signer, SpoolError};
+use spool_core::{Budget, Clock, DeliveryAgent, Hooks, Signer, SpoolError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -56,30 +54,24 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// What the engine passes on in a running spool.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outside;
 
 impl World for Outside {
-    type Reply = Reply;
+    type Reply = oneshot::Sender<Answer>;
     type Permit = Permit;
 
     fn name(permit: &Permit) -> PermitId {
-        permit.id()
+        permit.id
+    }
+
+    fn epoch(permit: &Permit) -> u64 {
+        permit.epoch
     }
 }
 
 /// The response to a message that only reads.
 type Looked<T> = ResponseFuture<Result<T, SpoolError>>;
-
-/// Where an answer goes.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Added(oneshot::Sender<Result<Vec<MessageId>, AddError>>),
-    Operated(oneshot::Sender<Result<Outcome, SpoolError>>),
-    Idle(oneshot::Sender<Idle>),
-    /// An attempt that has its session.
-    Begun(oneshot::Sender<bool>),
-}
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
 pub struct SpoolActor {
@@ -93,7 +85,6 @@ pub struct SpoolActor {
     /// Batches of changes that the writer has answered.
     commits: u64,
     clock: Arc<dyn Clock>,
-    watch: JumpWatch,
     inside: InsideClock,
     hooks: Hooks,
     signer: Option<Arc<dyn Signer>>,
@@ -101,10 +92,6 @@ pub struct SpoolActor {
     gate: Gate,
     supervision: Supervision,
     throttle: Option<Addr<Throttle>>,
-    /// The setup of the throttle, until it is started.
-    limits: Option<throttle::LimitsSetup>,
-    /// How many times the maximum of concurrent jobs was set.
-    epoch: u64,
     hub: Addr<EventHub>,
     listening: Arc<AtomicUsize>,
     agent: Arc<dyn DeliveryAgent>,
@@ -117,10 +104,11 @@ pub struct SpoolActor {
     cleaning: bool,
     /// The files are being checked.
     watching: bool,
+    /// How much is done on the disk that the engine does not know of.
+    upkeep: usize,
     /// The alarm for the next turn.
     wake: Option<SpawnHandle>,
     last_event: watch::Sender<u64>,
-    last_seq: u64,
     /// For those who follow the event log.
     log_readers: Arc<Semaphore>,
     ping: Duration,
@@ -133,6 +121,8 @@ pub struct SpoolActor {
 const TICK: Duration = Duration::from_secs(1);
 /// How often it is looked whether the files are still there.
 const WATCH: Duration = Duration::from_millis(500);
+/// How often it is written down what was learned of destinations.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Something for the engine.
 #[derive(Debug, Message)]
@@ -156,13 +146,9 @@ impl Actor for SpoolActor {
             actor.end_unless_wanted(ctx);
         });
         ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
+        ctx.run_interval(KEEP_EVERY, |actor, ctx| actor.keep_learned(ctx));
         let ended = wrap_future(self.supervision.ended());
         ctx.spawn(ended.map(|_, actor: &mut Self, ctx: &mut Context<Self>| actor.turn(ctx)));
-        if let Some(setup) = self.limits.take() {
-            let (own, now) = (ctx.address().downgrade().recipient::<Said>(), self.now());
-            let agent = Arc::clone(&self.agent);
-            self.throttle = Some(Throttle::start(&self.supervision, setup, agent, own, now));
-        }
         self.turn(ctx);
     }
 
@@ -194,7 +180,7 @@ impl SpoolActor {
                 .is_over()
                 .then(|| self.supervision.ending())
                 .flatten();
-            let effects = self.engine.turn(Moment { now, ended }, &mut self.inbox);
+            let effects = self.engine.turn(now, ended, &mut self.inbox);
             self.perform(effects, now, ctx);
         });
         if catch_unwind(turn).is_err() {
@@ -211,14 +197,15 @@ impl SpoolActor {
 
     /// The time by both clocks. Logs when the wall clock was set.
     fn now(&mut self) -> Now {
-        let (wall, jump) = self.watch.look(self.clock.as_ref());
-        if let Some(millis) = jump {
+        let (wall, steady) = self.clock.now_and_steady();
+        let now = self.inside.now(wall, steady);
+        if let Some(millis) = self.inside.set_by {
             tracing::warn!(
                 seconds = millis / 1000,
                 "the wall clock was set; what waits is not moved by it"
             );
         }
-        self.inside.now(wall, self.watch.steady())
+        now
     }
 
     /// Whether something can be changed: not once the spool has ended.

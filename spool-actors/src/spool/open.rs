@@ -2,20 +2,20 @@
 
 use super::loading::{self, LoadState};
 use super::{Brought, SpoolActor};
-use crate::engine::{Answered, Engine, Input, InsideClock, Now, Setup};
+use crate::engine::{Engine, Input, InsideClock, Now, Setup};
 use crate::event_hub::{EventHub, READERS, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::{Subscribe, WhenEnded};
 use crate::supervision::{Ending, Part, Sentinel, Supervision};
-use crate::throttle;
+use crate::throttle::{LimitsSetup, Throttle};
 use crate::workers::Workers;
-use crate::writer::{Ticket, Writer};
+use crate::writer::Writer;
 use actix::{Addr, AsyncContext, Context, MailboxError, System, WeakAddr};
 use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, Hooks, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError,
-    SystemClock,
+    Budget, Clock, DeliveryAgent, Dice, Hooks, IdSource, LearnedDestination, RandomDice, SpoolConfig,
+    SpoolError, SystemClock,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -78,14 +78,7 @@ impl Spool {
     /// # Errors
     /// [`OpenError`]: the directory is in use, no spool, of a newer format, or cannot be read or written.
     pub async fn open(config: SpoolConfig, agent: impl DeliveryAgent) -> Result<Addr<SpoolActor>, OpenError> {
-        Ok(Self::start(
-            config,
-            Arc::new(agent),
-            Arc::new(SystemClock),
-            Arc::new(RandomDice),
-        )
-        .await?
-        .addr)
+        Self::open_with(config, agent, |_, _| {}).await
     }
 
     /// As [`Spool::open`], for hooks that send messages to the spool. `set` is called once, on the spool's thread, before anything is
@@ -237,17 +230,16 @@ fn start_here(
         hands,
         (workers.clone(), for_hooks),
         supervision.clone(),
+        weak.clone(),
     );
     let loader = weak.clone();
-    let answer = move |answers: Vec<_>| {
+    let answer = move |answers| {
         if let Some(spool) = weak.upgrade() {
-            let answered = |(Ticket { change, tag }, result)| Answered { change, tag, result };
-            let answers = answers.into_iter().map(answered).collect();
             spool.do_send(Brought(Input::Committed(answers)));
         }
     };
     let no_thread = |source| no_thread(dir.clone(), source);
-    let work = actor.gate.writing();
+    let work = actor.gate.writing.clone();
     let sentinel = supervision.sentinel(Part::Writer);
     actor.writer = Some(Writer::start(Arc::clone(&store), sentinel, work, answer).map_err(no_thread)?);
     loading::start(store, loader, supervision.sentinel(Part::Loader)).map_err(no_thread)?;
@@ -260,6 +252,31 @@ fn start_here(
     })
 }
 
+fn throttle(
+    config: &SpoolConfig,
+    learned: Vec<LearnedDestination>,
+    hands: &Hands,
+    supervision: &Supervision,
+    spool: WeakAddr<SpoolActor>,
+    now: Now,
+) -> Addr<Throttle> {
+    let setup = LimitsSetup {
+        max_jobs: config.max_concurrent_jobs,
+        max_sessions: config.max_sessions,
+        max_per_path: config.max_jobs_per_destination,
+        policies: config.policies.clone(),
+        learned,
+        dice: Arc::clone(&hands.dice),
+    };
+    Throttle::start(
+        supervision,
+        setup,
+        Arc::clone(&hands.agent),
+        spool.recipient(),
+        now,
+    )
+}
+
 /// Makes the actor. Its writer is not started yet.
 fn actor(
     store: Arc<Store>,
@@ -268,9 +285,9 @@ fn actor(
     hands: Hands,
     (workers, for_hooks): (Workers, Workers),
     supervision: Supervision,
+    own: WeakAddr<SpoolActor>,
 ) -> SpoolActor {
-    let Hands { agent, clock, dice } = hands;
-    let limits = throttle::LimitsSetup::new(&config, begun.destinations, Arc::clone(&dice));
+    let clock = Arc::clone(&hands.clock);
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone(), supervision.clone());
@@ -281,10 +298,12 @@ fn actor(
         Arc::clone(&clock),
         last_event,
     );
-    let watch = JumpWatch::new(clock.as_ref());
-    let (wall, steady) = (clock.now(), watch.steady());
+    let (wall, steady) = clock.now_and_steady();
+    let now = Now { wall, inside: wall };
+    let throttle = throttle(&config, begun.destinations, &hands, &supervision, own, now);
+    let Hands { agent, dice, .. } = hands;
     let engine = Engine::new(Setup {
-        now: Now { wall, inside: wall },
+        now,
         budget: budget.clone(),
         dice,
         ids: IdSource::after(begun.last_id),
@@ -306,7 +325,6 @@ fn actor(
         store,
         writer: None,
         commits: 0,
-        watch,
         clock,
         inside: InsideClock::new(wall, steady),
         hooks: config.hooks,
@@ -314,9 +332,7 @@ fn actor(
         budget,
         gate,
         supervision,
-        throttle: None,
-        limits: Some(limits),
-        epoch: 0,
+        throttle: Some(throttle),
         hub,
         listening,
         agent,
@@ -326,9 +342,9 @@ fn actor(
         scrub_rate: config.scrub_rate,
         cleaning: false,
         watching: false,
+        upkeep: 0,
         wake: None,
         last_event: tokio::sync::watch::Sender::new(last_event),
-        last_seq: last_event,
         log_readers: Arc::new(Semaphore::new(READERS)),
         ping: config.ping_interval,
         killed: None,

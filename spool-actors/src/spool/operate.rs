@@ -1,11 +1,11 @@
 //! Adding mail, and operations on messages: each goes to the engine, and its answer comes back by a channel.
 
 use super::messages::{
-    Add, Freeze, Idle, NewRoute, Outcome, Purge, Quarantine, Recover, Remove, Reroute, SendNow, WaitIdle,
-    Which,
+    Add, Freeze, Idle, Outcome, Purge, Quarantine, Recover, Remove, Reroute, SendNow, WaitIdle, Which,
 };
-use super::{Outside, Reply, SpoolActor};
-use crate::engine::{Input, Work};
+use super::{Outside, SpoolActor, disk};
+use crate::engine::{Answer, Input, Work};
+use crate::supervision::Supervision;
 use actix::{AsyncContext, Context, Handler, Message as ActorMessage, ResponseFuture};
 use spool_core::{AddError, MessageId, SpoolError, harmless};
 use tokio::sync::oneshot;
@@ -39,28 +39,33 @@ type Added = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 type Operated = ResponseFuture<Result<Outcome, SpoolError>>;
 
 impl SpoolActor {
-    /// Sends the engine an input whose answer is that of an add. When the channel closes without an answer, the spool has ended.
-    fn ask_add(&mut self, input: impl FnOnce(Reply) -> Input<Outside>, ctx: &mut Context<Self>) -> Added {
-        let (reply, answer) = oneshot::channel();
-        self.feed(input(Reply::Added(reply)), ctx);
-        let supervision = self.supervision.clone();
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(supervision.add_error())) })
-    }
-
-    /// Sends the engine an input whose answer is that of an operation. When the channel closes without an answer, the spool has ended.
-    fn ask_operation(
+    /// Gives the engine an input with a reply, and returns its answer. When the channel closes without one, the spool has ended.
+    fn ask<T: 'static>(
         &mut self,
-        input: impl FnOnce(Reply) -> Input<Outside>,
+        input: impl FnOnce(oneshot::Sender<Answer>) -> Input<Outside>,
+        take: impl FnOnce(Answer) -> Option<T> + 'static,
+        ended: impl FnOnce(&Supervision) -> T + 'static,
         ctx: &mut Context<Self>,
-    ) -> Operated {
+    ) -> ResponseFuture<T> {
         let (reply, answer) = oneshot::channel();
-        self.feed(input(Reply::Operated(reply)), ctx);
+        self.feed(input(reply), ctx);
         let supervision = self.supervision.clone();
-        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(supervision.error())) })
+        Box::pin(async move {
+            let answer = answer.await.ok().and_then(take);
+            answer.unwrap_or_else(|| ended(&supervision))
+        })
     }
 
-    fn operate(&mut self, work: Work, ids: Vec<MessageId>, ctx: &mut Context<Self>) -> Operated {
-        self.ask_operation(|reply| Input::Operate(work, ids, reply), ctx)
+    fn ask_add(
+        &mut self,
+        input: impl FnOnce(oneshot::Sender<Answer>) -> Input<Outside>,
+        ctx: &mut Context<Self>,
+    ) -> Added {
+        let added = |answer| match answer {
+            Answer::Added(added) => Some(added),
+            Answer::Operated(_) | Answer::Idle(_) | Answer::Begun(_) => None,
+        };
+        self.ask(input, added, |supervision| Err(supervision.add_error()), ctx)
     }
 }
 
@@ -89,100 +94,96 @@ impl Handler<Quarantine> for SpoolActor {
     }
 }
 
-impl Handler<Freeze> for SpoolActor {
+/// A message that requests an operation on messages.
+trait Operate: ActorMessage<Result = Result<Outcome, SpoolError>> + Send + 'static {
+    /// Whether it could be done now.
+    fn check(&self, _: &SpoolActor) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    /// What is to be done, and with which messages.
+    fn work(self, spool: &SpoolActor) -> (Work, Vec<MessageId>);
+}
+
+impl<M: Operate> Handler<M> for SpoolActor {
     type Result = Operated;
 
-    fn handle(&mut self, freeze: Freeze, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(freeze, ctx.address());
+    fn handle(&mut self, operation: M, ctx: &mut Context<Self>) -> Operated {
+        self.catch_up(ctx);
+        if let Err(error) = operation.check(self) {
+            return Box::pin(std::future::ready(Err(error)));
         }
-        self.operate(Work::Freeze, freeze.0, ctx)
+        if self.is_loading() {
+            return self.once_loaded(operation, ctx.address());
+        }
+        let (work, ids) = operation.work(self);
+        let operated = |answer| match answer {
+            Answer::Operated(outcome) => Some(outcome),
+            Answer::Added(_) | Answer::Idle(_) | Answer::Begun(_) => None,
+        };
+        let input = |reply| Input::Operate(work, ids, reply);
+        self.ask(input, operated, |supervision| Err(supervision.error()), ctx)
     }
 }
 
-impl Handler<SendNow> for SpoolActor {
-    type Result = Operated;
+impl Operate for Freeze {
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        (Work::Freeze, self.0)
+    }
+}
 
-    fn handle(&mut self, send: SendNow, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(send, ctx.address());
-        }
-        self.catch_up(ctx);
-        let ids = match send.which {
-            Which::AllMessages => self.engine.queue().ids(true),
-            Which::FrozenOnly => self.engine.queue().ids(false),
+impl Operate for SendNow {
+    fn work(self, spool: &SpoolActor) -> (Work, Vec<MessageId>) {
+        let ids = match self.which {
+            Which::AllMessages => spool.engine.queue.ids(true),
+            Which::FrozenOnly => spool.engine.queue.ids(false),
             Which::SomeMessages(ids) => ids,
         };
-        self.operate(Work::SendNow(send.retry_intervals.into()), ids, ctx)
+        (Work::SendNow(self.retry_intervals.into()), ids)
     }
 }
 
-impl Handler<Remove> for SpoolActor {
-    type Result = Operated;
-
-    fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(remove, ctx.address());
-        }
-        self.operate(Work::Remove, remove.0, ctx)
+impl Operate for Remove {
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        (Work::Remove, self.0)
     }
 }
 
-impl Handler<Recover> for SpoolActor {
-    type Result = Operated;
-
-    fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(recover, ctx.address());
-        }
-        self.operate(Work::Recover(recover.from), recover.ids, ctx)
+impl Operate for Recover {
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        (Work::Recover(self.from), self.ids)
     }
 }
 
-impl Handler<Reroute> for SpoolActor {
-    type Result = Operated;
-
-    fn handle(&mut self, reroute: Reroute, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(reroute, ctx.address());
-        }
-        if let NewRoute::To(_) = reroute.to {
-            tracing::debug!(messages = reroute.ids.len(), to = ?reroute.to, "messages get another route");
-        }
-        self.operate(Work::Reroute(reroute.to), reroute.ids, ctx)
+impl Operate for Reroute {
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        tracing::debug!(messages = self.ids.len(), to = ?self.to, "messages get another route");
+        (Work::Reroute(self.to), self.ids)
     }
 }
 
-impl Handler<Bounce> for SpoolActor {
-    type Result = Operated;
+impl Operate for Bounce {
+    fn check(&self, spool: &SpoolActor) -> Result<(), SpoolError> {
+        match spool.engine.returning.is_on() {
+            true => Ok(()),
+            false => Err(SpoolError::NoNotices),
+        }
+    }
 
-    fn handle(&mut self, bounce: Bounce, ctx: &mut Context<Self>) -> Operated {
-        self.catch_up(ctx);
-        if !self.engine.returns_notices() {
-            return Box::pin(std::future::ready(Err(SpoolError::NoNotices)));
-        }
-        if self.is_loading() {
-            return self.once_loaded(bounce, ctx.address());
-        }
-        let reason = bounce.reason.as_deref().map_or_else(
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        let reason = self.reason.as_deref().map_or_else(
             || "the mail system's operator has given it up".to_owned(),
             harmless,
         );
-        let messages = bounce.ids.len();
-        tracing::debug!(messages, reason, "messages are bounced by hand");
-        self.operate(Work::Bounce(reason.into()), bounce.ids, ctx)
+        tracing::debug!(messages = self.ids.len(), reason, "messages are bounced by hand");
+        (Work::Bounce(reason.into()), self.ids)
     }
 }
 
-impl Handler<Expire> for SpoolActor {
-    type Result = Operated;
-
-    fn handle(&mut self, expire: Expire, ctx: &mut Context<Self>) -> Operated {
-        if self.is_loading() {
-            return self.once_loaded(expire, ctx.address());
-        }
-        tracing::debug!(messages = expire.0.len(), "messages are expired by hand");
-        self.operate(Work::Expire, expire.0, ctx)
+impl Operate for Expire {
+    fn work(self, _: &SpoolActor) -> (Work, Vec<MessageId>) {
+        tracing::debug!(messages = self.0.len(), "messages are expired by hand");
+        (Work::Expire, self.0)
     }
 }
 
@@ -193,7 +194,18 @@ impl Handler<Purge> for SpoolActor {
         if self.is_loading() {
             return self.once_loaded(purge, ctx.address());
         }
-        self.ask_operation(|reply| Input::Purge(purge.older_than, purge.ids, reply), ctx)
+        if let Err(error) = self.alive() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let (reply, outcome) = oneshot::channel();
+        let now = self.now().wall;
+        let answer = |_: &mut Self, outcome: Option<_>| {
+            // The caller may have stopped waiting. Without an outcome the channel closes.
+            drop(outcome.map(|outcome| reply.send(outcome)));
+        };
+        self.look_after(ctx, move |store| disk::purge(store, purge, now), answer);
+        let supervision = self.supervision.clone();
+        Box::pin(async move { outcome.await.unwrap_or_else(|_| Err(supervision.error())) })
     }
 }
 
@@ -204,9 +216,10 @@ impl Handler<WaitIdle> for SpoolActor {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
-        let (reply, idle) = oneshot::channel();
-        self.feed(Input::WaitIdle(Reply::Idle(reply)), ctx);
-        let supervision = self.supervision.clone();
-        Box::pin(async move { idle.await.map_err(|_| supervision.error()) })
+        let idle = |answer| match answer {
+            Answer::Idle(idle) => Some(Ok(idle)),
+            Answer::Added(_) | Answer::Operated(_) | Answer::Begun(_) => None,
+        };
+        self.ask(Input::WaitIdle, idle, |supervision| Err(supervision.error()), ctx)
     }
 }

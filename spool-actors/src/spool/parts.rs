@@ -68,10 +68,7 @@ impl Handler<PartsOf> for SpoolActor {
 
     fn handle(&mut self, asked: PartsOf, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
-        let (ids, last) = self
-            .engine
-            .queue()
-            .spooled_at(asked.spooled_at, asked.after, STEP);
+        let (ids, last) = self.engine.queue.spooled_at(asked.spooled_at, asked.after, STEP);
         self.look(move |store| {
             let mut row = store.sequential();
             // What has left meanwhile, or cannot be read, is not listed.

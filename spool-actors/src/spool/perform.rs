@@ -1,14 +1,13 @@
 //! Carries out what the engine wants done.
 
 use super::disk::run;
-use super::{Brought, Outside, Reply, SpoolActor};
+use super::{Brought, Outside, SpoolActor};
 use crate::delivery::DeliveryActor;
-use crate::delivery::messages::AttemptEnded;
-use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, Told, Wanted};
+use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, ToCommit, Told, Wanted};
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
 use crate::throttle::Permit;
-use crate::throttle::messages::{Said, Tell};
+use crate::throttle::messages::{Said, Saying, Tell};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
@@ -33,11 +32,11 @@ impl SpoolActor {
         let mut batch = Batch::default();
         for effect in effects {
             match effect {
-                Effect::Commit { change, tag, urgent } => {
+                Effect::Commit(ToCommit { change, tag, urgent }) => {
                     batch.urgent += usize::from(urgent);
-                    batch.tickets.push(Ticket { change, tag });
+                    batch.tickets.push((change, tag));
                 }
-                Effect::Sign { change, tag, urgent } => self.sign(change, tag, urgent, ctx),
+                Effect::Sign(commit) => self.sign(commit, ctx),
                 Effect::Work(job) => self.work(job, ctx),
                 Effect::WaitForMemory { bytes, wanted } => self.wait_for_memory(bytes, wanted, ctx),
                 Effect::Start {
@@ -49,17 +48,14 @@ impl SpoolActor {
                     .push(self.delivery(job, permit, recorded, now, ctx)),
                 Effect::Tell(told) => batch.told.push(told),
                 Effect::Return(permit, signal) => {
-                    batch.told.push(Told::Returned(permit.id(), signal));
+                    batch.told.push(Told::Returned(permit.id, signal));
                     permit.told_of_elsewhere();
                 }
                 Effect::AskPresend(message) => self.ask_presend(message, ctx.address()),
-                Effect::AskOnError {
-                    message,
-                    body,
-                    attempt,
-                } => self.ask_on_error(message, body, attempt, ctx.address()),
+                Effect::AskOnError(asked) => self.ask_on_error(asked, ctx.address()),
                 Effect::Publish(events) => self.publish(events),
-                Effect::Answer(reply, answer) => reply.send(answer),
+                // The caller may have stopped waiting for it.
+                Effect::Answer(reply, answer) => drop(reply.send(answer)),
                 Effect::Loaded(loaded) => self.tell_loaded(loaded),
                 Effect::Wake(at) => self.set_wake(at, now, ctx),
                 Effect::Close => {
@@ -96,7 +92,7 @@ impl SpoolActor {
 
     /// Fails all changes of a batch, because the spool is closed.
     fn cannot_write(&mut self, tickets: Vec<Ticket<Tag<Outside>>>, ctx: &mut Context<Self>) {
-        let answered = |Ticket { change, tag }| crate::engine::Answered {
+        let answered = |(change, tag)| crate::engine::Answered {
             change,
             tag,
             result: Err(StoreError::Failed("the spool was closed".to_owned())),
@@ -113,8 +109,8 @@ impl SpoolActor {
         now: Now,
         ctx: &Context<Self>,
     ) -> DeliveryActor {
-        job.halt = self.supervision.halt();
-        job.path = Arc::clone(permit.path());
+        job.halt = self.supervision.halt.clone();
+        job.path = Arc::clone(&permit.path);
         if !recorded {
             job.begin = asking(job.message, ctx.address());
         }
@@ -156,7 +152,6 @@ impl SpoolActor {
         let Some(last) = events.last().map(|event| event.seq) else {
             return;
         };
-        self.last_seq = last;
         // Those who follow the log look there.
         self.last_event
             .send_if_modified(|seq| std::mem::replace(seq, last) != last);
@@ -187,54 +182,21 @@ impl SpoolActor {
 fn asking(message: MessageId, spool: Addr<SpoolActor>) -> Begin {
     Begin::asking(async move {
         let (reply, may) = oneshot::channel();
-        spool.do_send(Brought(Input::MayBegin(message, Reply::Begun(reply))));
-        may.await.unwrap_or(false)
+        spool.do_send(Brought(Input::MayBegin(message, reply)));
+        matches!(may.await, Ok(Answer::Begun(true)))
     })
-}
-
-impl Reply {
-    /// Sends an answer. The caller may have stopped waiting for it.
-    fn send(self, answer: Answer) {
-        match (self, answer) {
-            (Self::Added(reply), Answer::Added(added)) => drop(reply.send(added)),
-            (Self::Operated(reply), Answer::Operated(outcome)) => drop(reply.send(outcome)),
-            (Self::Idle(reply), Answer::Idle(idle)) => drop(reply.send(idle)),
-            (Self::Begun(reply), Answer::Begun(may)) => drop(reply.send(may)),
-            // The engine answers each question in its own kind; to another one there would be no answer.
-            (Self::Added(_) | Self::Operated(_) | Self::Idle(_) | Self::Begun(_), _) => {
-                debug_assert!(false, "another kind")
-            }
-        }
-    }
 }
 
 impl Handler<Said> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
-        for (output, permit) in said {
-            // A permit that was granted before the maximum was set does not count against the new one: it starts nothing.
-            let permit = permit.filter(|permit| permit.epoch() == self.epoch);
-            if let Some(input) = output.into_input(permit) {
-                self.feed(input, ctx);
-            }
+        for saying in said {
+            let input = match saying {
+                Saying::Granted(destination, permit) => Input::Granted(destination, permit),
+                Saying::News(news) => Input::News(news),
+            };
+            self.feed(input, ctx);
         }
-    }
-}
-
-impl Handler<AttemptEnded> for SpoolActor {
-    type Result = ();
-
-    fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
-        let AttemptEnded { id, attempt, permit } = ended;
-        // A session under a former maximum does not count against the current one.
-        let again = permit.as_ref().is_some_and(|permit| permit.epoch() == self.epoch);
-        let input = Input::AttemptEnded {
-            id,
-            attempt,
-            permit,
-            again,
-        };
-        self.feed(input, ctx);
     }
 }

@@ -23,7 +23,7 @@ impl Handler<GetPulse> for SpoolActor {
     fn handle(&mut self, _: GetPulse, _: &mut Context<Self>) -> Pulse {
         Pulse {
             commits: self.commits,
-            pending: self.engine.pending(),
+            pending: self.engine.pending,
         }
     }
 }

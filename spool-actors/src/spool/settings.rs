@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::messages::SetMaxConcurrentJobs;
 use crate::engine::Input;
-use crate::throttle::messages::Set;
+use crate::throttle::messages::Ask;
 use actix::{Context, Handler, Message};
 use spool_core::bounce::NoticeConfig;
 use spool_core::{Policies, Routing, SpoolError};
@@ -40,7 +40,7 @@ impl Handler<SetPolicies> for SpoolActor {
         self.alive()?;
         let now = self.now();
         if let Some(throttle) = &self.throttle {
-            throttle.do_send(Set::Policies(set.0, now));
+            throttle.do_send(Ask::new(now, move |limits| limits.set_policies(set.0)));
         }
         Ok(())
     }
@@ -72,10 +72,9 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
     fn handle(&mut self, set: SetMaxConcurrentJobs, ctx: &mut Context<Self>) -> Self::Result {
         self.alive()?;
         tracing::debug!(max = set.0, "maximum of concurrent jobs set");
-        self.epoch += 1;
         let now = self.now();
         if let Some(throttle) = &self.throttle {
-            throttle.do_send(Set::MaxJobs(set.0, now));
+            throttle.do_send(Ask::new(now, move |limits| limits.set_max_jobs(set.0)));
         }
         self.feed(Input::SetMaxJobs(set.0), ctx);
         // What asks for the jobs next sees it.

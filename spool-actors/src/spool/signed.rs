@@ -5,7 +5,7 @@
 //! unsigned and the log says why.
 
 use super::{Brought, Outside, SpoolActor};
-use crate::engine::{Input, Tag};
+use crate::engine::{Input, ToCommit};
 use actix::{AsyncContext, Context};
 use bytes::Bytes;
 use spool_core::store::Change;
@@ -19,24 +19,18 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 impl SpoolActor {
     /// Has the notice in a change signed. The engine counts it as pending, so that a shutdown waits for it.
-    pub(super) fn sign(
-        &mut self,
-        mut change: Change,
-        mut tag: Tag<Outside>,
-        urgent: bool,
-        ctx: &mut Context<Self>,
-    ) {
-        let (Some(signer), Change::Add(addition)) = (&self.signer, &change) else {
-            return self.feed(Input::Signed { change, tag, urgent }, ctx);
+    pub(super) fn sign(&mut self, mut commit: ToCommit<Outside>, ctx: &mut Context<Self>) {
+        let (Some(signer), Change::Add(addition)) = (&self.signer, &commit.change) else {
+            return self.feed(Input::Signed(commit), ctx);
         };
         let signing = signer.sign(addition.body.clone());
         let own = ctx.address();
         actix::spawn(async move {
             match within_limits(signing).await {
-                Ok(body) => put_body(&mut change, &mut tag, body),
+                Ok(body) => put_body(&mut commit, body),
                 Err(error) => tracing::warn!(%error, "a notice is returned unsigned"),
             }
-            own.do_send(Brought(Input::Signed { change, tag, urgent }));
+            own.do_send(Brought(Input::Signed(commit)));
         });
     }
 }
@@ -54,8 +48,8 @@ async fn within_limits(signing: BoxFuture<Result<Bytes, SignError>>) -> Result<B
 }
 
 /// Puts the signed notice in the place of the unsigned one.
-fn put_body(change: &mut Change, tag: &mut Tag<Outside>, body: Bytes) {
-    let Change::Add(addition) = change else {
+fn put_body(commit: &mut ToCommit<Outside>, body: Bytes) {
+    let Change::Add(addition) = &mut commit.change else {
         return;
     };
     let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -69,7 +63,7 @@ fn put_body(change: &mut Change, tag: &mut Tag<Outside>, body: Bytes) {
         let summary: &mut EnvelopeSummary = Arc::make_mut(envelope);
         summary.size = size;
     }
-    tag.resize_notice(size);
+    commit.tag.resize_notice(size);
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(crate) struct Supervision {
     ending: Arc<watch::Sender<Option<Ending>>>,
-    halt: Halt,
+    /// What forbids sessions from that moment.
+    pub(crate) halt: Halt,
     #[cfg(any(test, debug_assertions))]
     failpoint: failpoint::Failpoint,
 }
@@ -66,11 +67,6 @@ impl Supervision {
         self.halt.is_set()
     }
 
-    /// What forbids sessions from that moment.
-    pub(crate) fn halt(&self) -> Halt {
-        self.halt.clone()
-    }
-
     /// Waits until it has ended.
     pub(crate) fn ended(&self) -> impl Future<Output = Ending> + Send + use<> {
         let mut watch = self.ending.subscribe();
@@ -109,7 +105,11 @@ impl Supervision {
 
     /// Reports `part` when it is dropped before [`Sentinel::done`]: by a panic, or because its thread ended.
     pub(crate) fn sentinel(&self, part: Part) -> Sentinel {
-        Sentinel::new(self.clone(), part)
+        Sentinel {
+            supervision: self.clone(),
+            part,
+            done: false,
+        }
     }
 
     /// Runs an actor so that a panic in it ends the spool and not the actor: what was sent to it is still answered.

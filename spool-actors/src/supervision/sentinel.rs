@@ -7,20 +7,12 @@ use super::{Ending, Part, Supervision};
 #[derive(Debug)]
 #[must_use = "dropping it ends the spool"]
 pub struct Sentinel {
-    supervision: Supervision,
-    part: Part,
-    done: bool,
+    pub(super) supervision: Supervision,
+    pub(super) part: Part,
+    pub(super) done: bool,
 }
 
 impl Sentinel {
-    pub(super) const fn new(supervision: Supervision, part: Part) -> Self {
-        Self {
-            supervision,
-            part,
-            done: false,
-        }
-    }
-
     /// The part came to its end in good order.
     pub fn done(mut self) {
         self.done = true;

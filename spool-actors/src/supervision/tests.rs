@@ -201,7 +201,7 @@ fn the_first_reason_stands() {
     supervision.end(Ending::Killed);
     drop(supervision.sentinel(Part::Writer));
     assert_eq!(supervision.ending(), Some(Ending::DiskFailed("EIO".to_owned())));
-    assert!(supervision.halt().is_set());
+    assert!(supervision.halt.is_set());
     assert_eq!(supervision.error(), SpoolError::Disk("EIO".to_owned()));
 }
 

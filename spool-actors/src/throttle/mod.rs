@@ -12,14 +12,14 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use limits::{Doings, Limits, LimitsSetup, Output};
+pub(crate) use limits::{Limits, LimitsSetup, Output};
 pub use messages::Permit;
 
 use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, WeakRecipient};
-use messages::{Dropped, GetDoings, GetHolds, GetLearned, Said, Set, Tell};
+use messages::{Ask, Dropped, Said, Saying, Tell};
 use spool_core::{DeliveryAgent, NextHop, PathLookup};
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Throttle {
         now: Now,
     ) -> Addr<Self> {
         let throttle = Self {
-            limits: Limits::new(setup),
+            limits: Limits::new(setup, now),
             agent,
             spool,
             now,
@@ -59,27 +59,27 @@ impl Throttle {
             let mut said = Vec::new();
             let mut looked_up = false;
             for output in self.limits.settle(self.now) {
-                let permit = match &output {
+                said.push(match output {
                     Output::LookUp(destination, hops) => {
-                        looked_up |= self.look_up(*destination, hops, ctx);
+                        looked_up |= self.look_up(destination, &hops, ctx);
                         continue;
                     }
                     Output::Granted {
-                        permit, epoch, path, ..
+                        destination,
+                        permit,
+                        path,
+                        epoch,
                     } => {
-                        let own = ctx.address().downgrade();
-                        Some(Permit::new(own, *permit, *epoch, Arc::clone(path)))
+                        let permit = Permit {
+                            throttle: Some(ctx.address().downgrade()),
+                            id: permit,
+                            epoch,
+                            path,
+                        };
+                        Saying::Granted(destination, permit)
                     }
-                    Output::Path(..)
-                    | Output::Outlook(..)
-                    | Output::Unanswered(..)
-                    | Output::Left(_)
-                    | Output::Forgotten(_)
-                    | Output::Contended(_)
-                    | Output::Opens(_)
-                    | Output::Keep(_) => None,
-                };
-                said.push((output, permit));
+                    Output::News(news) => Saying::News(news),
+                });
             }
             // The spool may have ended.
             if let Some(spool) = self.spool.upgrade().filter(|_| !said.is_empty()) {
@@ -137,56 +137,18 @@ impl Handler<Dropped> for Throttle {
     type Result = ();
 
     fn handle(&mut self, dropped: Dropped, ctx: &mut Context<Self>) {
-        self.limits.hear(Told::Returned(dropped.permit(), None), self.now);
+        self.limits.hear(Told::Returned(dropped.0, None), self.now);
         self.settle(ctx);
     }
 }
 
-impl Handler<Set> for Throttle {
-    type Result = ();
+impl<T: 'static> Handler<Ask<T>> for Throttle {
+    type Result = MessageResult<Ask<T>>;
 
-    fn handle(&mut self, set: Set, ctx: &mut Context<Self>) {
-        match set {
-            Set::MaxJobs(max, now) => {
-                self.now = now;
-                self.limits.set_max_jobs(max);
-            }
-            Set::Policies(policies, now) => {
-                self.now = now;
-                self.limits.set_policies(policies);
-            }
-            Set::Reset(hops, now) => {
-                self.now = now;
-                self.limits.reset(&hops, now);
-            }
-        }
+    fn handle(&mut self, Ask { ask, now }: Ask<T>, ctx: &mut Context<Self>) -> Self::Result {
+        self.now = now;
+        let result = ask(&mut self.limits);
         self.settle(ctx);
-    }
-}
-
-impl Handler<GetHolds> for Throttle {
-    type Result = MessageResult<GetHolds>;
-
-    fn handle(&mut self, why: GetHolds, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(
-            self.limits
-                .holds((why.destination, &why.next_hops), why.ahead, why.now),
-        )
-    }
-}
-
-impl Handler<GetDoings> for Throttle {
-    type Result = MessageResult<GetDoings>;
-
-    fn handle(&mut self, GetDoings(asked, now): GetDoings, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.limits.doings(&asked, now))
-    }
-}
-
-impl Handler<GetLearned> for Throttle {
-    type Result = MessageResult<GetLearned>;
-
-    fn handle(&mut self, GetLearned(now): GetLearned, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.limits.learned(now))
+        MessageResult(result)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Path {
     pub(super) hops: Arc<[NextHop]>,
     pub(super) pace: Pace,
@@ -30,21 +30,6 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) const fn new(hops: Arc<[NextHop]>, pace: Pace) -> Self {
-        Self {
-            hops,
-            pace,
-            destinations: 0,
-            out: 0,
-            recent: 0,
-            running: 0,
-            turns: BTreeSet::new(),
-            turn: None,
-            opens: None,
-            told: None,
-        }
-    }
-
     /// Whether a destination waits and the path takes one more attempt.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
         !self.turns.is_empty() && self.pace.free(now, self.out) > 0

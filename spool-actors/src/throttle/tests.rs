@@ -1,7 +1,7 @@
 //! Tests of the limits by themselves.
 
 use super::limits::{Limits, LimitsSetup, Output};
-use crate::engine::{DestinationId, Now, Outlook, PathId, PermitId, Told};
+use crate::engine::{DestinationId, News, Now, Outlook, PathId, PermitId, Told};
 use crate::pace::Signal;
 use spool_core::{DestinationPolicy, Hold, NextHop, NoDice, Policies, Rate, Timestamp};
 use std::cmp::Reverse;
@@ -47,7 +47,7 @@ impl World {
         };
         set(&mut setup);
         Self {
-            limits: Limits::new(setup),
+            limits: Limits::new(setup, at(AT)),
             now: AT,
             shared: BTreeMap::new(),
             paths: HashMap::new(),
@@ -88,11 +88,13 @@ impl World {
                         let path = self.shared.get(&destination).unwrap_or(&asked).clone();
                         self.limits.looked_up(destination, &asked, &path, at(self.now));
                     }
-                    Output::Path(destination, path) => drop(self.paths.insert(destination, path)),
-                    Output::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
-                    Output::Unanswered(_, reason) => self.unanswered.push(reason),
-                    Output::Contended(contended) => self.contended = contended,
-                    Output::Left(_) | Output::Forgotten(_) | Output::Opens(_) | Output::Keep(_) => {}
+                    Output::News(news) => match news {
+                        News::Path(destination, path) => drop(self.paths.insert(destination, path)),
+                        News::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
+                        News::Unanswered(_, reason) => self.unanswered.push(reason),
+                        News::Contended(contended) => self.contended = contended,
+                        News::Left(_) | News::Forgotten(_) | News::Opens(_) => {}
+                    },
                 }
             }
         }

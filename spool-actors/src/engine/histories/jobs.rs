@@ -2,11 +2,10 @@
 
 use super::disk::Disk;
 use crate::engine::testing::Paper;
-use crate::engine::{Content, DiskJob, Done, Work, groups};
+use crate::engine::{Content, DiskJob, Done, ReadFor, Work, groups};
 use bytes::Bytes;
 use spool_core::store::{Archived, StoreError};
 use spool_core::{Budget, Message, MessageId, SpoolError};
-use std::sync::Arc;
 
 impl Disk {
     fn load(&self, id: MessageId) -> Result<(Message, Bytes), StoreError> {
@@ -24,41 +23,18 @@ impl Disk {
     /// Does what the engine wants done on the disk.
     pub(super) fn run(&mut self, budget: &Budget, job: DiskJob<Paper>) -> Done<Paper> {
         match job {
-            DiskJob::Load(wanted) => {
+            DiskJob::Read(read_for, wanted) => {
                 let one = |(id, held)| (id, self.content(id, held));
-                Done::Loaded(wanted.into_iter().map(one).collect())
-            }
-            DiskJob::ReadTaken {
-                bulk,
-                work,
-                taken,
-                held,
-                at,
-            } => {
-                let read: Vec<_> = taken
-                    .into_iter()
-                    .map(|taken| {
-                        let read = self.load(taken.id);
-                        (taken, read)
-                    })
-                    .collect();
-                if matches!(work, Work::Remove) {
-                    for (message, body) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-                        self.archive(message.clone(), body.clone(), at);
+                let read: Vec<_> = wanted.into_iter().map(one).collect();
+                if let ReadFor::Work { work, at, .. } = &read_for
+                    && matches!(work, Work::Remove | Work::RemoveForHook)
+                {
+                    for content in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
+                        let body = Bytes::copy_from_slice(&content.body);
+                        self.archive(content.message.clone(), body, *at);
                     }
                 }
-                let held = Arc::new(held);
-                Done::ReadTaken {
-                    bulk,
-                    work,
-                    read,
-                    held,
-                }
-            }
-            DiskJob::ReadUnattended { step, held, .. } => {
-                let one = |(id, why)| (id, why, self.load(id));
-                let read = step.into_iter().map(one).collect();
-                Done::ReadUnattended { read, held }
+                Done::Read(read_for, read)
             }
             DiskJob::Route {
                 ids,
@@ -69,63 +45,31 @@ impl Disk {
                 let routes = ids.into_iter().map(route).collect();
                 Done::Routed { routes, generation }
             }
-            DiskJob::ReadWhole(wanted) => {
-                let one = |(id, before, held)| (id, before, self.content(id, held));
-                Done::ReadWhole(wanted.into_iter().map(one).collect())
-            }
-            DiskJob::ArchivePresented {
-                archived,
-                body,
-                events,
-            } => {
-                let id = archived.message.id;
-                self.removed
-                    .insert(id, (*archived, Bytes::copy_from_slice(&body)));
-                let laid = Ok(());
-                Done::ArchivedPresented { id, laid, events }
-            }
-            DiskJob::Fetch { bulk, archive, ids } => {
+            DiskJob::Fetch { work, archive, ids } => {
                 let fetch = |id| {
                     let (archived, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
                     let held = budget.hold_first(1).ok_or(SpoolError::Busy)?;
                     Ok((Box::new(archived.clone()), body.clone(), held))
                 };
                 let pairs = ids.into_iter().map(fetch).collect();
-                Done::Fetched { bulk, archive, pairs }
+                Done::Fetched { work, archive, pairs }
             }
-            DiskJob::DropPair { bulk, id, .. } => {
-                self.removed.remove(&id);
-                let discarded = Ok(());
-                Done::DroppedPair { bulk, id, discarded }
-            }
-            DiskJob::TakeOff { archive, ids, back } => {
-                for id in ids {
-                    self.removed.remove(&id);
+            DiskJob::Discard {
+                archive,
+                ids,
+                recovered,
+            } => {
+                for id in &ids {
+                    self.removed.remove(id);
                 }
-                let discarded = Ok(());
-                Done::TakenOff {
+                Done::Discarded {
                     archive,
-                    discarded,
-                    back,
+                    ids,
+                    recovered,
+                    discarded: Ok(()),
                 }
             }
-            DiskJob::Quarantine {
-                pairs,
-                events,
-                held,
-                reply,
-            } => Done::Quarantined {
-                ids: pairs.iter().map(|(archived, _)| archived.message.id).collect(),
-                laid: Ok(()),
-                events,
-                held,
-                reply,
-            },
-            DiskJob::Purge { reply, .. } => Done::Purged {
-                outcome: Ok(crate::outcome::Outcome::default()),
-                reply,
-            },
-            DiskJob::Keep(_) => Done::Kept,
+            DiskJob::Quarantine(_, quarantining) => Done::Quarantined(Ok(()), quarantining),
         }
     }
 

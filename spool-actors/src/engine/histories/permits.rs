@@ -2,22 +2,17 @@
 
 use super::settings::hops;
 use super::world::Life;
-use crate::engine::{Input, Told};
+use crate::engine::testing::Paper;
+use crate::engine::{Input, News, Told, World};
 use crate::pace::Signal;
 use crate::throttle::Output;
 use std::sync::Arc;
 
 impl Life {
-    /// The session with this permit has ended. Whether another one may start with it.
-    pub(super) fn session_ends(&mut self, permit: u64) -> bool {
-        self.under_max.remove(&permit);
-        let permit = self.permits.get(&permit);
-        permit.is_some_and(|(_, epoch)| *epoch == self.epoch)
-    }
-
     pub(super) fn release(&mut self, permit: u64, signal: Option<Signal>) {
         self.permits.remove(&permit).expect("a permit comes back once");
-        self.throttle.hear(Told::Returned(permit, signal), self.now);
+        let told = Told::Returned(Paper::name(&permit), signal);
+        self.throttle.hear(told, self.now);
     }
 
     /// What the throttle has to say.
@@ -28,25 +23,32 @@ impl Life {
                 return;
             }
             for output in outputs {
-                let mut granted = None;
-                if let Output::Granted {
-                    destination,
-                    permit,
-                    epoch,
-                    ..
-                } = &output
-                {
-                    self.permits.insert(*permit, (*destination, *epoch));
-                    granted = Some(*permit);
-                } else if let Output::LookUp(destination, hops) = &output {
-                    self.lookups.push((*destination, Arc::clone(hops)));
-                    if !self.slow_lookups {
-                        self.look_up(0);
+                let input = match output {
+                    Output::LookUp(destination, hops) => {
+                        self.lookups.push((destination, hops));
+                        if !self.slow_lookups {
+                            self.look_up(0);
+                        }
+                        continue;
                     }
-                } else if let Output::Opens(at) = &output {
-                    self.opens = *at;
-                }
-                self.inputs.extend(output.into_input(granted));
+                    Output::Granted {
+                        destination,
+                        permit,
+                        epoch,
+                        ..
+                    } => {
+                        let permit = epoch << 32 | permit;
+                        self.permits.insert(permit, (destination, epoch));
+                        Input::Granted(destination, permit)
+                    }
+                    Output::News(news) => {
+                        if let News::Opens(at) = &news {
+                            self.opens = *at;
+                        }
+                        Input::News(news)
+                    }
+                };
+                self.inputs.push_back(input);
             }
         }
     }

@@ -50,14 +50,14 @@ impl Life {
     fn is_at_rest(&mut self) {
         let engine = &self.engine;
         let counts = [
-            engine.queue().waiting(),
-            engine.queue().running(),
-            engine.pending(),
+            engine.queue.counts.waiting(),
+            engine.queue.counts.running,
+            engine.pending,
             engine.working,
         ];
         assert_eq!(counts, [0; 4]);
         engine.queue.check(true);
-        assert_eq!(engine.queue().len(), self.disk.ids().len());
+        assert_eq!(engine.queue.len(), self.disk.ids().len());
         assert_eq!(
             self.budget.used(),
             engine.queue.standing(),

@@ -5,7 +5,7 @@ use super::sessions::{Session, Stage};
 use super::settings::{hops, routing};
 use super::world::{Life, Room};
 use super::{Chance, Tally};
-use crate::engine::{DiskJob, Input, Work};
+use crate::engine::{DiskJob, Input, ReadFor, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::Change;
@@ -166,7 +166,7 @@ fn a_remove_after_one_that_failed_keeps_its_files_in_the_archive() {
     life.write_all(&mut chance, &mut tally);
     let ids = life.disk.ids();
     assert_eq!(ids.len(), 1);
-    let reads = |job: &DiskJob<_>| matches!(job, DiskJob::ReadTaken { .. });
+    let reads = |job: &DiskJob<_>| matches!(job, DiskJob::Read(ReadFor::Work { .. }, _));
     for room in [Room::None, Room::Plenty] {
         life.room = room;
         life.ask(Work::Remove, ids.clone());
@@ -371,7 +371,7 @@ fn a_route_that_was_named_during_a_session_holds_for_the_next_one() {
     world.0.spool(false);
     let reroute = |life: &mut Life, id| life.ask(Work::Reroute(NewRoute::To(hops(1))), vec![id]);
     let id = during_a_session(&mut world, reroute, 0);
-    let route = world.0.engine.queue().route_of(id).map(|route| route.next_hops);
+    let route = world.0.engine.queue.route_of(id).map(|route| route.next_hops);
     assert_eq!(route, Some(hops(1)));
     world.0.finish(&mut world.2);
 }

@@ -5,6 +5,7 @@ use super::sessions::{Session, Stage};
 use super::settings::{KEY_WINDOW, hops, routing};
 use super::world::{Life, Room};
 use super::{AT, Chance, Paper, Tally};
+use crate::engine::tag::Made;
 use crate::engine::{Answered, Input, Tag, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
@@ -263,7 +264,7 @@ impl Life {
         if matches!(result, AttemptResult::NotBegun { .. }) {
             self.is_not_begun(id);
         }
-        let again = self.session_ends(permit);
+        self.under_max.remove(&permit);
         let mut report = AttemptReport::new(result);
         report.peer = job.next_hops.first().cloned();
         report.refused = refused;
@@ -275,7 +276,6 @@ impl Life {
                 report,
             },
             permit: Some(permit),
-            again,
         });
     }
 
@@ -326,12 +326,15 @@ impl Life {
 
     /// The end of an attempt that found no room with a notice is written without it.
     fn tries_without_notice(&mut self, change: &Change, tag: &Tag<Paper>, refused: bool) {
-        let Tag::Settled { id, .. } = tag else { return };
+        let (Tag::Settled { .. }, Some(made)) = (tag, Made::by(change)) else {
+            return;
+        };
+        let id = made.id;
         match (change, refused) {
-            (Change::Add(_), true) => assert!(self.no_room.insert(*id), "a notice about {id} again"),
+            (Change::Add(_), true) => assert!(self.no_room.insert(id), "a notice about {id} again"),
             (_, true) => {}
             (_, false) => {
-                self.no_room.remove(id);
+                self.no_room.remove(&id);
             }
         }
     }

@@ -5,7 +5,9 @@ use super::disk::Disk;
 use super::sessions::Session;
 use super::settings::{KEY_WINDOW, notices, routing};
 use super::{AT, Chance, Now, Paper, Tally};
-use crate::engine::{Answered, DestinationId, DiskJob, Effect, Engine, Input, Moment, Setup, Tag, Wanted};
+use crate::engine::{
+    Answered, DestinationId, DiskJob, Effect, Engine, Input, News, ReadFor, Setup, Tag, Wanted,
+};
 use crate::supervision::Ending;
 use crate::throttle::{self, Limits};
 use spool_core::disposition::Decisions;
@@ -123,7 +125,7 @@ impl Life {
             sessions: Vec::new(),
             waiting: Vec::new(),
             questions: Vec::new(),
-            throttle: limits(chance, max),
+            throttle: limits(chance, max, now),
             lookups: Vec::new(),
             slow_lookups: chance.one_in(3),
             opens: None,
@@ -170,7 +172,7 @@ impl Life {
         let of_permits = |input: &Input<Paper>| {
             matches!(
                 input,
-                Input::Granted(..) | Input::Contended(_) | Input::Outlook(..) | Input::Opens(_)
+                Input::Granted(..) | Input::News(News::Contended(_) | News::Outlook(..) | News::Opens(_))
             )
         };
         self.of_permits = match self.inputs.iter().all(of_permits) {
@@ -182,11 +184,7 @@ impl Life {
             "permits go to and fro for ever: {:#?}",
             self.engine
         );
-        let moment = Moment {
-            now: self.now,
-            ended: self.ended.clone(),
-        };
-        for effect in self.engine.turn(moment, &mut self.inputs) {
+        for effect in self.engine.turn(self.now, self.ended.clone(), &mut self.inputs) {
             self.perform(effect, tally);
         }
         self.was_paused = self.max == 0;
@@ -196,7 +194,7 @@ impl Life {
             "more sessions than allowed"
         );
         assert_eq!(
-            self.engine.queue().running(),
+            self.engine.queue.counts.running,
             self.sessions.len() + self.ended_but_not_told()
         );
         if self.ended.is_none() {
@@ -236,14 +234,12 @@ impl Life {
 
     fn perform(&mut self, effect: Effect<Paper>, tally: &mut Tally) {
         match effect {
-            Effect::Commit { change, tag, .. } => self.unwritten.push_back((change, tag)),
-            Effect::Sign { change, tag, urgent } => {
-                self.questions.push(Input::Signed { change, tag, urgent });
-            }
+            Effect::Commit(commit) => self.unwritten.push_back((commit.change, commit.tag)),
+            Effect::Sign(commit) => self.questions.push(Input::Signed(commit)),
             Effect::Work(job) => {
                 let is_paused = self.was_paused && self.max == 0;
                 assert!(
-                    !(is_paused && matches!(job, DiskJob::Load(_))),
+                    !(is_paused && matches!(job, DiskJob::Read(ReadFor::Attempts, _))),
                     "nothing is read while it is paused"
                 );
                 self.jobs.push(job);
@@ -263,18 +259,9 @@ impl Life {
                 assert_eq!(self.ended, None, "no hook is asked once the spool has ended");
                 self.questions.push(Input::Presented(message.id, None));
             }
-            Effect::AskOnError {
-                message,
-                body,
-                attempt,
-            } => {
-                let decisions = Decisions::by_default(&attempt.report);
-                self.questions.push(Input::Decided {
-                    message,
-                    body,
-                    attempt,
-                    decisions,
-                });
+            Effect::AskOnError(asked) => {
+                let decisions = Decisions::by_default(&asked.attempt.report);
+                self.questions.push(Input::Decided(asked, decisions));
             }
             Effect::Publish(events) => {
                 assert!(events.is_sorted_by_key(|event| event.seq));
@@ -313,7 +300,7 @@ impl Life {
     }
 
     /// The answers of the disk for what it has been given.
-    pub(super) fn committed(&mut self, answers: Vec<Answered<Paper>>) {
+    pub(super) fn committed(&mut self, answers: Vec<Answered<Tag<Paper>>>) {
         if !answers.is_empty() {
             self.inputs.push_back(Input::Committed(answers));
         }
@@ -324,13 +311,14 @@ impl Life {
     }
 }
 
-fn limits(chance: &mut Chance, max_jobs: usize) -> Limits {
-    Limits::new(throttle::LimitsSetup {
+fn limits(chance: &mut Chance, max_jobs: usize, now: Now) -> Limits {
+    let setup = throttle::LimitsSetup {
         max_jobs,
         max_sessions: [usize::MAX, 3][chance.below(2)],
         max_per_path: 1 + chance.below(4),
         policies: Policies::default(),
         learned: Vec::new(),
         dice: Arc::new(RandomDice),
-    })
+    };
+    Limits::new(setup, now)
 }

@@ -22,7 +22,12 @@ impl<W: World> Queue<W> {
                 Counted::Running,
             ]
             .map(count);
-            let counts = [slot.in_line, slot.ahead, slot.permitted, slot.running];
+            let counts = [
+                slot.counts.in_line,
+                slot.counts.ahead,
+                slot.counts.permitted,
+                slot.counts.running,
+            ];
             let armed = own()
                 .filter(|entry| matches!(entry.phase, Phase::Armed(..)))
                 .count();
@@ -42,11 +47,19 @@ impl<W: World> Queue<W> {
                 *sum += count;
             }
         }
-        assert_eq!(sums, [self.in_line, self.ahead, self.permitted, self.running]);
+        assert_eq!(
+            sums,
+            [
+                self.counts.in_line,
+                self.counts.ahead,
+                self.counts.permitted,
+                self.counts.running
+            ]
+        );
         let in_line = |entry: &Entry<W>| entry.phase.counted() == Counted::InLine;
         assert_eq!(
             self.entries.values().filter(|entry| in_line(entry)).count(),
-            self.in_line
+            self.counts.in_line
         );
     }
 }

@@ -1,19 +1,8 @@
 //! Operations on messages: an operation claims a message, so that nothing else happens to it, and gives it back.
 
 use super::{Now, Phase, Queue, Route};
-use crate::engine::World;
-use spool_core::{MessageId, Status};
-
-/// What an operation wants of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Verb {
-    Freeze,
-    SendNow,
-    Remove,
-    Reroute,
-    /// It is to end.
-    End,
-}
+use crate::engine::{Work, World};
+use spool_core::{MessageId, SpoolError, Status};
 
 /// What happens to a message when its session ends.
 #[derive(Debug)]
@@ -27,75 +16,63 @@ pub(crate) enum Note {
 /// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Claim {
-    /// It is the operation's now, until it is given back; it was waiting for this.
-    Taken(Status),
+    /// Nothing else happens to it until it is given back.
+    Claimed,
     /// It is being sent: that it is to be frozen then, or no longer so, is to be written down.
     WhileSending,
     /// Nothing is to be done.
     Already,
     /// Something is being written about it: ask again then.
     Later,
-    /// It is being sent and is not changed.
-    BeingSent,
-    /// It must be frozen for this.
-    NotFrozen,
-    /// There is no such message.
-    Unknown,
 }
 
 impl<W: World> Queue<W> {
-    /// Claims a message. It is `Claimed` when the answer is `Taken`.
-    pub(in crate::engine) fn claim(&mut self, id: MessageId, verb: Verb, now: Now) -> Claim {
-        let Some(phase) = self.phase(id) else {
-            return Claim::Unknown;
-        };
-        let before = match (phase, verb) {
-            (Phase::Claimed | Phase::Settling(..), _) => return Claim::Later,
-            (Phase::Running(_, _, noted), verb) if noted.is_starting && verb != Verb::Remove => {
-                return Claim::Later;
-            }
-            (Phase::Frozen, Verb::Freeze) => return Claim::Already,
-            (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute | Verb::End) => Status::Frozen,
-            (Phase::Running(_, _, noted), Verb::Freeze) if noted.freeze => return Claim::Already,
-            (Phase::Running(_, _, noted), Verb::SendNow) if !noted.freeze => return Claim::Already,
-            (Phase::Running(..), Verb::Freeze | Verb::SendNow | Verb::Reroute) => return Claim::WhileSending,
-            (Phase::Running(..), Verb::End) => return Claim::BeingSent,
-            (
-                Phase::Waiting(_)
-                | Phase::Ready(_)
-                | Phase::Reading(_)
-                | Phase::Asking(..)
-                | Phase::Arming(_)
-                | Phase::Armed(..)
-                | Phase::Running(..),
-                Verb::Remove,
-            ) => return Claim::NotFrozen,
+    /// Claims a message for some work.
+    ///
+    /// # Errors
+    /// When there is no such message, or it is in a state in which this is not done to it.
+    pub(in crate::engine) fn claim(
+        &mut self,
+        id: MessageId,
+        work: &Work,
+        now: Now,
+    ) -> Result<Claim, SpoolError> {
+        let phase = self.phase(id).ok_or(SpoolError::NoSuchMessage(id))?;
+        let before = match (phase, work) {
+            (Phase::Claimed(_) | Phase::Settling(..), _) => return Ok(Claim::Later),
+            (Phase::Frozen, Work::Freeze) => return Ok(Claim::Already),
+            (Phase::Frozen, _) => Status::Frozen,
+            (_, Work::Remove) => return Err(SpoolError::NotFrozen(id)),
+            (Phase::Running(_, _, noted), _) if noted.is_starting => return Ok(Claim::Later),
+            (Phase::Running(_, _, noted), Work::Freeze) if noted.freeze => return Ok(Claim::Already),
+            (Phase::Running(_, _, noted), Work::SendNow(_)) if !noted.freeze => return Ok(Claim::Already),
+            (Phase::Running(..), Work::Bounce(_) | Work::Expire) => return Err(SpoolError::BeingSent(id)),
+            (Phase::Running(..), _) => return Ok(Claim::WhileSending),
+            (Phase::Waiting(due), _) => Status::SendAt(now.wall_of(*due)),
             (
                 Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_) | Phase::Armed(..),
-                Verb::SendNow,
-            ) => return Claim::Already,
-            (
-                Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_),
-                Verb::Freeze | Verb::Reroute | Verb::End,
-            ) => return Claim::Later,
-            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute | Verb::End) => {
-                Status::SendAt(now.wall_of(*due))
-            }
-            (Phase::Ready(_) | Phase::Armed(..), Verb::Freeze | Verb::Reroute | Verb::End) => {
-                Status::SendAt(now.wall)
-            }
+                Work::SendNow(_),
+            ) => return Ok(Claim::Already),
+            (Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_), _) => return Ok(Claim::Later),
+            (Phase::Ready(_) | Phase::Armed(..), _) => Status::SendAt(now.wall),
         };
         // A permit that was requested for it goes to the next message, or back if there is none.
-        self.set(id, Phase::Claimed);
-        Claim::Taken(before)
+        self.set(id, Phase::Claimed(before));
+        Ok(Claim::Claimed)
     }
 
-    /// Returns a claimed message to the queue with `status`; a due one to its line.
-    pub(in crate::engine) fn give_back(&mut self, id: MessageId, status: Status, now: Now) {
-        if !matches!(self.phase(id), Some(Phase::Claimed)) {
-            return;
-        }
-        let phase = match status {
+    /// What a claimed message was before.
+    pub(in crate::engine) fn before(&self, id: MessageId) -> Option<Status> {
+        let Phase::Claimed(before) = self.phase(id)? else {
+            return None;
+        };
+        Some(*before)
+    }
+
+    /// Returns a claimed message to the queue, with `status` or as it was before; a due one to its line.
+    pub(in crate::engine) fn give_back(&mut self, id: MessageId, status: Option<Status>, now: Now) {
+        let Some(before) = self.before(id) else { return };
+        let phase = match status.unwrap_or(before) {
             Status::Frozen => Phase::Frozen,
             Status::SendAt(due) => self.until(due, now),
         };
@@ -127,27 +104,11 @@ impl<W: World> Queue<W> {
         true
     }
 
-    /// Whether someone froze it while its session ran.
-    pub(in crate::engine) fn wants_freeze(&mut self, id: MessageId) -> bool {
-        let noted = self
-            .entries
-            .get_mut(&id)
-            .and_then(|entry| entry.phase.afterwards());
-        noted.is_some_and(|noted| noted.freeze)
-    }
-
     /// The ids of frozen messages, and with `waiting` of those as well that wait for a retry or for their destination.
     pub(crate) fn ids(&self, waiting: bool) -> Vec<MessageId> {
-        let wanted = |phase: &Phase<W>| match phase {
-            Phase::Frozen => true,
-            Phase::Waiting(_) | Phase::Ready(_) => waiting,
-            Phase::Reading(_)
-            | Phase::Asking(..)
-            | Phase::Arming(_)
-            | Phase::Armed(..)
-            | Phase::Running(..)
-            | Phase::Settling(..)
-            | Phase::Claimed => false,
+        let wanted = |phase: &Phase<W>| {
+            matches!(phase, Phase::Frozen)
+                || (waiting && matches!(phase, Phase::Waiting(_) | Phase::Ready(_)))
         };
         let all = self.entries.iter();
         all.filter(|(_, entry)| wanted(&entry.phase))

@@ -2,7 +2,7 @@
 
 use super::{Afterwards, Content, Phase, Queue};
 use crate::engine::World;
-use spool_core::{Held, MessageId, Timestamp};
+use spool_core::{Held, MessageId, Status, Timestamp};
 
 impl<W: World> Queue<W> {
     /// Keeps the content that was read for a message that is about to be sent.
@@ -27,30 +27,26 @@ impl<W: World> Queue<W> {
         self.phase(id)?.content()
     }
 
-    /// The start of its attempt is being written ahead of its permit. `false`: it is not about to be sent.
-    pub(in crate::engine) fn arming(&mut self, id: MessageId) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return false;
-        };
-        if !matches!(entry.phase, Phase::Asking(_, None)) {
-            return false;
-        }
-        // It is counted as before.
-        if let Phase::Asking(content, _) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
-            entry.phase = Phase::Arming(content);
-        }
-        true
+    pub(in crate::engine) fn content_mut(&mut self, id: MessageId) -> Option<&mut Content> {
+        self.entries.get_mut(&id)?.phase.content_mut()
     }
 
-    /// All checks are done: it starts with the next permit. `false`: it is not about to be sent.
+    /// All checks are done. Returns whether the start of its attempt is to be written now, ahead of its permit; otherwise it starts with the
+    /// next permit.
     pub(in crate::engine) fn prepared(&mut self, id: MessageId) -> bool {
-        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
-            return false;
+        let arms_ahead = self.arms_ahead(id);
+        match self.entries.get_mut(&id) {
+            // It is counted as before.
+            Some(entry) if arms_ahead => {
+                let asking = std::mem::replace(&mut entry.phase, Phase::Claimed(Status::Frozen));
+                entry.phase = asking.into_content().map_or(Phase::Frozen, Phase::Arming);
+            }
+            Some(entry) if matches!(entry.phase, Phase::Asking(..)) => {
+                self.set_with_content(id, |content| Phase::Armed(content, false));
+            }
+            Some(_) | None => {}
         }
-        if let Some(Phase::Asking(content, _)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Armed(content, false));
-        }
-        true
+        arms_ahead
     }
 
     /// The start of its attempt is on disk. Gives when the message was spooled, if it must not go where it is about to: the routes were
@@ -66,14 +62,11 @@ impl<W: World> Queue<W> {
             self.set(id, Phase::Settling(None, Afterwards::default()));
             return Some(spooled_at);
         }
-        if let Some(Phase::Arming(content)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Armed(content, true));
-        }
+        self.set_with_content(id, |content| Phase::Armed(content, true));
         None
     }
 
-    /// The session has ended: returns the content of the message, which is charged as before until
-    /// [`Queue::settled`].
+    /// The session has ended: returns the content of the message.
     pub(in crate::engine) fn ended(&mut self, id: MessageId) -> Option<Box<Content>> {
         if !matches!(self.phase(id)?, Phase::Running(..)) {
             return None;
@@ -88,35 +81,21 @@ impl<W: World> Queue<W> {
         Some(content)
     }
 
-    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.
-    pub(in crate::engine) fn weighed(&mut self, id: MessageId, footprint: u64) {
+    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed; and `more` while the end of its session
+    /// is being written.
+    pub(in crate::engine) fn weighed(&mut self, id: MessageId, footprint: u64, more: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.size = entry.size.with_rest(footprint);
             if let Phase::Settling(Some(held), _) = &mut entry.phase {
-                held.resize(footprint);
+                held.resize(footprint.saturating_add(more));
             }
         }
     }
 
-    /// Charges a message for `more` bytes that are written with the end of its session, until the disk has answered.
-    pub(in crate::engine) fn written_with(&mut self, id: MessageId, more: u64) {
-        if let Some(Phase::Settling(Some(held), _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase)
-        {
-            held.resize(held.bytes().saturating_add(more));
-        }
-    }
-
-    /// What a message holds whose session has ended, until [`Queue::settled`].
+    /// What a message holds that is claimed or whose session has ended, until the disk has answered for its end.
     pub(in crate::engine) fn settling(&mut self, id: MessageId, held: Held) {
         if let Some(Phase::Settling(kept, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
             *kept = Some(held);
-        }
-    }
-
-    /// The disk has answered for the end of a session: drops the charge for it.
-    pub(in crate::engine) fn settled(&mut self, id: MessageId) {
-        if let Some(Phase::Settling(held, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
-            *held = None;
         }
     }
 

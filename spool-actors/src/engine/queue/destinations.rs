@@ -2,7 +2,7 @@
 
 use super::crowd::Crowd;
 use super::permitted::Permitted;
-use super::phase::Counted;
+use super::phase::{Counted, Counts};
 use super::{AHEAD, Phase, Queue, SWEEP};
 use crate::engine::{DestinationId, Outlook, PathId, World};
 use spool_core::{MessageId, NextHop};
@@ -10,29 +10,23 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Where messages with the same next hops meet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Destination<W: World> {
     pub(super) next_hops: Arc<[NextHop]>,
     /// Messages on the spool.
     pub(super) messages: usize,
     /// Due messages in order; messages that left the line otherwise are skipped when their turn comes.
     pub(super) line: VecDeque<MessageId>,
-    /// How many in it are really there.
-    pub(super) in_line: usize,
+    /// How many are really in it, and beyond.
+    pub(super) counts: Counts,
     /// They are in memory and ready to be sent, and have no permit; the start of their attempt may be on disk.
     pub(super) armed: VecDeque<MessageId>,
-    /// Those, and the ones on their way there.
-    pub(super) ahead: usize,
-    /// Messages with a permit whose session has not started.
-    pub(super) permitted: usize,
     /// Permits that no message has.
     pub(super) permits: Vec<Permitted<W>>,
     /// Permits that the throttle was asked for and has not granted.
     pub(super) asked: usize,
-    /// Sessions.
-    pub(super) running: usize,
-    /// Whether more than one session has started since it is known: more messages may come.
-    pub(super) started: Started,
+    /// Sessions that have started since it is known, counted up to 2.
+    pub(super) started: u8,
     /// The path that it shares the limits of.
     pub(super) path: Option<PathId>,
     /// Whether the throttle knows it.
@@ -40,23 +34,6 @@ pub(super) struct Destination<W: World> {
     /// Its messages that were deferred lately.
     pub(super) crowd: Crowd,
     pub(super) dirty: bool,
-}
-
-/// How many sessions have started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Started {
-    Never,
-    Once,
-    Often,
-}
-
-impl Started {
-    pub(super) const fn again(self) -> Self {
-        match self {
-            Self::Never => Self::Once,
-            Self::Once | Self::Often => Self::Often,
-        }
-    }
 }
 
 /// A place in front of the sessions of a destination for a message that is being added: the start of its attempt is written with the
@@ -67,8 +44,8 @@ pub(crate) enum Reservation<W: World> {
     None,
     /// One behind the sessions that run.
     Ahead,
-    /// One with a permit, and the round in which that was granted: see [`Queue::take_all_permits`].
-    Permit(Permitted<W>, u32),
+    /// One with a permit.
+    Permit(Permitted<W>),
 }
 
 impl<W: World> Destination<W> {
@@ -80,35 +57,35 @@ impl<W: World> Destination<W> {
     /// Whether the start of another attempt may be written for a message without a permit: only while attempts are made and one follows
     /// the other, so that nothing is in doubt about a destination that does not answer.
     pub(super) fn may_arm_ahead(&self, outlook: Option<Outlook>) -> bool {
-        self.may_stay_ahead(outlook) && self.ahead + self.permitted < AHEAD
+        self.may_stay_ahead(outlook) && self.counts.ahead + self.counts.permitted < AHEAD
     }
 
     /// The same for one that is counted as ahead already.
     pub(super) fn may_stay_ahead(&self, outlook: Option<Outlook>) -> bool {
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        goes_on && self.running + self.permitted > 0 && !self.is_nowhere()
+        goes_on && self.counts.running + self.counts.permitted > 0 && !self.is_nowhere()
     }
 
     /// Whether a message waits that may become ready when time passes.
     pub(super) fn waits(&self) -> bool {
-        (self.in_line > 0 && !self.is_nowhere()) || !self.armed.is_empty()
+        (self.counts.in_line > 0 && !self.is_nowhere()) || !self.armed.is_empty()
     }
 
     /// Whether there is something that the outlook of its path changes.
     pub(super) fn is_under_way(&self) -> bool {
-        self.running + self.permitted + self.ahead > 0 || !self.permits.is_empty()
+        self.counts.running + self.counts.permitted + self.counts.ahead > 0 || !self.permits.is_empty()
     }
 
     /// Takes a permit that may start an attempt.
-    pub(super) fn take_permit(&mut self, outlook: Option<Outlook>) -> Option<Permitted<W>> {
-        let usable = |permitted: &Permitted<W>| permitted.is_usable(self.path, outlook);
+    pub(super) fn take_permit(&mut self, outlook: Option<Outlook>, epoch: u64) -> Option<Permitted<W>> {
+        let usable = |permitted: &Permitted<W>| permitted.is_usable(self.path, outlook, epoch);
         let place = self.permits.iter().rposition(usable)?;
         Some(self.permits.swap_remove(place))
     }
 
     /// Whether nothing is there for which it would have to be kept.
     fn is_empty(&self) -> bool {
-        let is_counted = self.messages + self.ahead + self.permitted + self.asked > 0;
+        let is_counted = self.messages + self.counts.ahead + self.counts.permitted + self.asked > 0;
         !is_counted && self.permits.is_empty()
     }
 }
@@ -168,20 +145,7 @@ impl<W: World> Queue<W> {
         let next_hops = Arc::clone(next_hops);
         let fresh = Destination {
             next_hops: Arc::clone(&next_hops),
-            messages: 0,
-            line: VecDeque::new(),
-            in_line: 0,
-            armed: VecDeque::new(),
-            ahead: 0,
-            permitted: 0,
-            permits: Vec::new(),
-            asked: 0,
-            running: 0,
-            started: Started::Never,
-            path: None,
-            is_told: false,
-            crowd: Crowd::default(),
-            dirty: false,
+            ..Destination::default()
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -216,22 +180,25 @@ impl<W: World> Queue<W> {
     /// Takes a place for a message that is being added, if there is one. It is given back by [`Queue::unreserve`], or by what becomes of
     /// the message.
     pub(in crate::engine) fn reserve(&mut self, destination: DestinationId) -> Reservation<W> {
-        let (paused, outlook) = (self.paused, self.outlook(destination));
+        let (paused, epoch, outlook) = (self.paused, self.epoch, self.outlook(destination));
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        let Some(slot) = self.slot(destination).filter(|slot| !paused && slot.in_line == 0) else {
+        let Some(slot) = self
+            .slot(destination)
+            .filter(|slot| !paused && slot.counts.in_line == 0)
+        else {
             return Reservation::None;
         };
         if slot.armed.is_empty()
             && goes_on
-            && let Some(permit) = slot.take_permit(outlook)
+            && let Some(permit) = slot.take_permit(outlook, epoch)
         {
-            self.count_permitted(destination, 1);
-            return Reservation::Permit(permit, self.round);
+            self.count(Counted::Permitted, destination, 1);
+            return Reservation::Permit(permit);
         }
         if !slot.may_arm_ahead(outlook) {
             return Reservation::None;
         }
-        self.count_ahead(destination, 1);
+        self.count(Counted::Ahead, destination, 1);
         Reservation::Ahead
     }
 
@@ -245,64 +212,28 @@ impl<W: World> Queue<W> {
     pub(super) fn redeem(&mut self, destination: DestinationId, reserved: Reservation<W>) {
         match reserved {
             Reservation::None => {}
-            Reservation::Ahead => self.count_ahead(destination, -1),
-            Reservation::Permit(permit, round) => {
-                self.count_permitted(destination, -1);
-                if round == self.round {
-                    self.keep_permit(destination, permit);
-                } else {
-                    self.outdated.push(permit.permit);
-                }
+            Reservation::Ahead => self.count(Counted::Ahead, destination, -1),
+            Reservation::Permit(permit) => {
+                self.count(Counted::Permitted, destination, -1);
+                self.keep_permit(destination, permit);
             }
         }
     }
 
     /// One message more, or less, is counted at a destination.
     pub(super) fn count(&mut self, counted: Counted, destination: DestinationId, by: isize) {
-        match counted {
-            Counted::Nowhere | Counted::InLine => {}
-            Counted::Ahead => self.count_ahead(destination, by),
-            Counted::Permitted => self.count_permitted(destination, by),
-            Counted::Running => {
-                self.running = self.running.saturating_add_signed(by);
-                if let Some(slot) = self.slot(destination) {
-                    slot.running = slot.running.saturating_add_signed(by);
-                }
-            }
-        }
-    }
-
-    pub(super) fn count_ahead(&mut self, destination: DestinationId, by: isize) {
-        self.ahead = self.ahead.saturating_add_signed(by);
+        self.counts.add(counted, by);
         if let Some(slot) = self.slot(destination) {
-            slot.ahead = slot.ahead.saturating_add_signed(by);
-        }
-    }
-
-    pub(super) fn count_permitted(&mut self, destination: DestinationId, by: isize) {
-        self.permitted = self.permitted.saturating_add_signed(by);
-        if let Some(slot) = self.slot(destination) {
-            slot.permitted = slot.permitted.saturating_add_signed(by);
-        }
-    }
-
-    /// A message was added to the end of the line.
-    pub(super) fn line_up(&mut self, id: MessageId, destination: DestinationId) {
-        self.in_line += 1;
-        if let Some(slot) = self.slot(destination) {
-            slot.in_line += 1;
-            slot.line.push_back(id);
+            slot.counts.add(counted, by);
         }
     }
 
     /// One message less is in line, wherever its place was.
     pub(super) fn left_line(&mut self, destination: DestinationId) {
-        self.in_line = self.in_line.saturating_sub(1);
         let Some(slot) = self.slot(destination) else {
             return;
         };
-        slot.in_line = slot.in_line.saturating_sub(1);
-        if slot.line.len() > 2 * slot.in_line + SWEEP {
+        if slot.line.len() > 2 * slot.counts.in_line + SWEEP {
             let mut line = std::mem::take(&mut slot.line);
             let mut seen = HashSet::new();
             line.retain(|id| self.stands_in(*id, destination) && seen.insert(*id));
@@ -345,12 +276,7 @@ impl<W: World> Queue<W> {
         dirty
     }
 
-    /// There was no memory for the head of this line; it waits until there is.
-    pub(in crate::engine) fn starve(&mut self, destination: DestinationId) {
-        self.starved.insert(destination);
-    }
-
-    /// There is memory for it now.
+    /// There is memory for the first in its line.
     pub(in crate::engine) fn feed(&mut self, destination: DestinationId) {
         self.starved.remove(&destination);
         self.touch(destination);

@@ -44,7 +44,7 @@ pub(in crate::engine) enum Next<W: World> {
 impl<W: World> Destination<W> {
     /// Whether something is under way or could be without the clock going on.
     pub(super) fn is_busy(&self, outlook: Option<Outlook>, now: Timestamp) -> bool {
-        let under_way = self.permitted > 0 || self.ahead > self.armed.len();
+        let under_way = self.counts.permitted > 0 || self.counts.ahead > self.armed.len();
         let until = outlook.and_then(|outlook| outlook.until);
         under_way || (self.waits() && until.is_none_or(|until| until <= now))
     }
@@ -57,12 +57,12 @@ impl<W: World> Queue<W> {
             return None;
         }
         let starved = self.starved.contains(&destination);
-        let outlook = self.outlook(destination);
+        let (outlook, epoch) = (self.outlook(destination), self.epoch);
         let slot = self.slot(destination)?;
         // Those on their way to be armed come first: they have a permit when they get there.
-        let is_spare = slot.ahead < slot.permits.len() && !starved;
+        let is_spare = slot.counts.ahead < slot.permits.len() && !starved;
         if (is_spare || !slot.armed.is_empty())
-            && let Some(permit) = slot.take_permit(outlook)
+            && let Some(permit) = slot.take_permit(outlook, epoch)
         {
             if let Some(id) = self.slot(destination)?.armed.pop_front() {
                 return self.start(id, permit, now);
@@ -80,15 +80,19 @@ impl<W: World> Queue<W> {
     /// Takes up the first message in the line of a destination that there is memory for now, also without a permit: the memory would be
     /// gone by the time there is one. It starts nothing.
     pub(in crate::engine) fn next_fed(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
-        let outlook = self.outlook(destination);
+        let (outlook, epoch) = (self.outlook(destination), self.epoch);
         if self.paused || self.is_held_up(destination, now) {
             return None;
         }
         let slot = self.slot(destination)?;
-        let is_spare = slot.ahead < slot.permits.len();
+        let is_spare = slot.counts.ahead < slot.permits.len();
         let id = self.pop_line(destination)?;
         let slot = self.slot(destination)?;
-        let permit = if is_spare { slot.take_permit(outlook) } else { None };
+        let permit = if is_spare {
+            slot.take_permit(outlook, epoch)
+        } else {
+            None
+        };
         Some(self.take_up(id, permit))
     }
 
@@ -97,14 +101,12 @@ impl<W: World> Queue<W> {
         let destination = entry.destination;
         let recorded = matches!(entry.phase, Phase::Armed(_, true));
         let slot = self.slot(destination)?;
-        slot.started = slot.started.again();
-        if let Some(Phase::Armed(content, _)) = self.set(id, Phase::Claimed) {
-            let afterwards = Afterwards {
-                path: permit.path,
-                ..Afterwards::default()
-            };
-            self.set(id, Phase::Running(content, now.inside, afterwards));
-        }
+        slot.started = (slot.started + 1).min(2);
+        let afterwards = Afterwards {
+            path: permit.path,
+            ..Afterwards::default()
+        };
+        self.set_with_content(id, |content| Phase::Running(content, now.inside, afterwards));
         Some(Next::Start { id, permit, recorded })
     }
 
@@ -165,8 +167,8 @@ impl<W: World> Queue<W> {
         let starved = self.starved.contains(&destination);
         let slot = self.slot(destination).filter(|slot| !slot.is_nowhere())?;
         // While there is no memory for the first message in line, none of the line may start.
-        let in_line = if starved { 0 } else { slot.in_line };
-        let without = (in_line + slot.ahead).min(MOST_ASKED);
+        let in_line = if starved { 0 } else { slot.counts.in_line };
+        let without = (in_line + slot.counts.ahead).min(MOST_ASKED);
         let wanted = without.saturating_sub(slot.permits.len());
         // Permits are passed on from message to message: that a few too many are asked for does no harm.
         let is_too_much = wanted == 0 || slot.asked > wanted + TOO_MANY_ASKED;
@@ -202,17 +204,8 @@ impl<W: World> Queue<W> {
         None
     }
 
-    /// A permit that was asked for is not used: another one is to be asked for.
-    pub(in crate::engine) fn lapsed(&mut self, destination: DestinationId) {
-        if let Some(slot) = self.slot(destination) {
-            slot.asked = slot.asked.saturating_sub(1);
-        }
-        self.touch(destination);
-        self.drop_if_empty(destination);
-    }
-
     /// Whether the permit of an attempt that has ended may start the next one of its destination.
-    pub(in crate::engine) fn goes_on(&self, id: MessageId) -> bool {
+    pub(in crate::engine) fn goes_on(&self, id: MessageId, permit: &W::Permit) -> bool {
         let Some(destination) = self.destination_of(id) else {
             return false;
         };
@@ -220,7 +213,8 @@ impl<W: World> Queue<W> {
             .at(destination)
             .is_some_and(|slot| slot.path == self.path_of(id));
         let outlook = self.outlook(destination);
-        is_on_path && outlook.is_some_and(|outlook| outlook.goes_on)
+        let is_current = W::epoch(permit) == self.epoch;
+        is_current && is_on_path && outlook.is_some_and(|outlook| outlook.goes_on)
     }
 
     /// The path by whose limits the attempt at this message is made.
@@ -271,9 +265,9 @@ impl<W: World> Queue<W> {
             if begun {
                 self.set(id, Phase::Settling(None, Afterwards::default()));
                 taken.push((id, spooled_at));
-            } else if let Some(Phase::Armed(content, _)) = self.set(id, Phase::Claimed) {
+            } else {
                 // Its start is not on disk: it is the first in line again.
-                self.set(id, Phase::Ready(Some(content)));
+                self.set_with_content(id, |content| Phase::Ready(Some(content)));
                 self.put_in_front(id, destination);
             }
         }
@@ -300,13 +294,12 @@ impl<W: World> Queue<W> {
     /// Whether every message in line may start as soon as there are permits.
     pub(in crate::engine) fn is_next(&self, destination: DestinationId) -> bool {
         let limit = self.outlook(destination).map_or(1, |outlook| outlook.limit);
-        let is_next =
-            |slot: &Destination<W>| slot.in_line + slot.ahead + slot.permitted + slot.running <= limit;
+        let is_next = |slot: &Destination<W>| slot.counts.waiting() + slot.counts.running <= limit;
         !self.starved.contains(&destination) && self.at(destination).is_some_and(is_next)
     }
 
-    /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be
-    /// given up.
+    /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be given up. Without
+    /// a route the others go to the end of it: their order means nothing, as each of them stands in another line once it has a route.
     pub(in crate::engine) fn take_expired(
         &mut self,
         destination: DestinationId,
@@ -316,24 +309,15 @@ impl<W: World> Queue<W> {
         let Some(slot) = self.slot(destination) else {
             return Vec::new();
         };
-        let first: Vec<MessageId> = slot.line.iter().take(limit).copied().collect();
-        self.take_expired_of(&first, destination, now)
-    }
-
-    /// Takes those of `ids` from the line of `destination` whose time has run out.
-    pub(super) fn take_expired_of(
-        &mut self,
-        ids: &[MessageId],
-        destination: DestinationId,
-        now: Now,
-    ) -> Vec<MessageId> {
-        let is_over =
-            |queue: &Self, id: MessageId| queue.stands_in(id, destination) && queue.is_expired(id, now);
+        let ids: Vec<MessageId> = slot.line.iter().take(limit).copied().collect();
+        if slot.is_nowhere() {
+            slot.line.rotate_left(ids.len());
+        }
         let mut expired = Vec::new();
         for id in ids {
-            if is_over(self, *id) {
-                self.set(*id, Phase::Settling(None, Afterwards::default()));
-                expired.push(*id);
+            if self.stands_in(id, destination) && self.is_expired(id, now) {
+                self.set(id, Phase::Settling(None, Afterwards::default()));
+                expired.push(id);
             }
         }
         expired
@@ -375,8 +359,8 @@ impl<W: World> Queue<W> {
         let counts = |slot: &Destination<W>| DestinationCounts {
             next_hops: Arc::clone(&slot.next_hops),
             messages: slot.messages,
-            waiting: slot.in_line + slot.ahead + slot.permitted,
-            running: slot.running,
+            waiting: slot.counts.waiting(),
+            running: slot.counts.running,
         };
         slots.filter(|slot| slot.messages > 0).map(counts).collect()
     }

@@ -3,17 +3,17 @@
 use super::{Entry, Now, Phase, Queue};
 use crate::engine::DestinationId;
 use crate::engine::World;
-use spool_core::{Hold, MessageId, MessageSummary, Queue as QueueName, ShownStatus, Status};
+use spool_core::{Hold, MessageId, MessageSummary, NextHop, Queue as QueueName, ShownStatus, Status};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// How the queue sees one message.
+/// What holds a message.
 #[derive(Debug)]
-pub(in crate::engine) struct Held {
-    /// What holds it here, in order.
-    pub(in crate::engine) holds: Vec<Hold>,
-    /// Whose limits come next, and how many others are before it there; `None` when it is not on its way to a session.
-    pub(in crate::engine) destination: Option<(DestinationId, usize)>,
+pub(crate) struct Explained {
+    /// In order.
+    pub(crate) holds: Vec<Hold>,
+    /// Whose limits come next, its next hops, and how many others are before it there; `None` when it is not on its way to a session.
+    pub(crate) destination: Option<(DestinationId, Arc<[NextHop]>, usize)>,
 }
 
 impl<W: World> Entry<W> {
@@ -25,7 +25,7 @@ impl<W: World> Entry<W> {
             }
             Phase::Running(..) | Phase::Settling(..) => ShownStatus::Sending,
             // An operation is a matter of milliseconds.
-            Phase::Claimed | Phase::Frozen => ShownStatus::Frozen,
+            Phase::Claimed(_) | Phase::Frozen => ShownStatus::Frozen,
         }
     }
 }
@@ -65,7 +65,7 @@ impl<W: World> Queue<W> {
     }
 
     /// What holds a message, as far as the queue decides it.
-    pub(in crate::engine) fn holds(&self, id: MessageId, now: Now) -> Option<Held> {
+    pub(in crate::engine) fn holds(&self, id: MessageId, now: Now) -> Option<Explained> {
         let entry = self.entries.get(&id)?;
         let slot = self.at(entry.destination)?;
         let ahead = |line: &std::collections::VecDeque<MessageId>| {
@@ -75,7 +75,7 @@ impl<W: World> Queue<W> {
         if slot.is_nowhere() && !matches!(entry.phase, Phase::Frozen) {
             holds.push(Hold::NoRoute { origin: entry.origin });
             let destination = None;
-            return Some(Held { holds, destination });
+            return Some(Explained { holds, destination });
         }
         let mut destination = Some(entry.destination);
         match &entry.phase {
@@ -86,12 +86,12 @@ impl<W: World> Queue<W> {
             Phase::Waiting(until) => holds.push(Hold::RetryTime {
                 until: now.wall_of(*until),
             }),
-            Phase::Ready(_) => before = slot.ahead + slot.permitted + ahead(&slot.line),
+            Phase::Ready(_) => before = slot.counts.ahead + slot.counts.permitted + ahead(&slot.line),
             Phase::Armed(..) => before = ahead(&slot.armed),
             Phase::Reading(_) => holds.push(Hold::Reading),
             Phase::Arming(_) => holds.push(Hold::Writing),
             Phase::Asking(..) => holds.push(Hold::Presend),
-            Phase::Settling(..) | Phase::Claimed => {
+            Phase::Settling(..) | Phase::Claimed(_) => {
                 holds.push(Hold::Writing);
                 destination = None;
             }
@@ -111,12 +111,7 @@ impl<W: World> Queue<W> {
         if let Some(next_hops) = self.noted_route(id) {
             holds.push(Hold::NewRoute { next_hops });
         }
-        let destination = destination.map(|destination| (destination, before));
-        Some(Held { holds, destination })
-    }
-
-    /// Whether the head of this line waits for memory.
-    pub(in crate::engine) fn is_starved(&self, destination: DestinationId) -> bool {
-        self.starved.contains(&destination)
+        let destination = destination.map(|destination| (destination, Arc::clone(&slot.next_hops), before));
+        Some(Explained { holds, destination })
     }
 }

@@ -16,7 +16,7 @@ impl<W: World> Queue<W> {
     pub(super) fn keep_in_line(&mut self, id: MessageId) {
         self.kept.push_back(id);
         // The first in line may stand there for long while others come and go.
-        if self.kept.len() > 2 * self.in_line + SWEEP {
+        if self.kept.len() > 2 * self.counts.in_line + SWEEP {
             let mut kept = std::mem::take(&mut self.kept);
             let mut seen = HashSet::new();
             kept.retain(|id| self.keeps_content(*id) && seen.insert(*id));

@@ -25,22 +25,22 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub(super) use claims::Claim;
 pub(crate) use claims::Note;
-pub(super) use claims::{Claim, Verb};
 pub(crate) use destinations::Reservation;
 pub(crate) use flow::DestinationCounts;
 pub(super) use flow::Next;
+pub(crate) use holds::Explained;
 pub(super) use permitted::Permitted;
 pub(super) use phase::{Afterwards, Phase, Refusal};
-pub(super) use routes::{Redirected, Stale};
 
 use super::World;
 use super::content::{Content, Size};
 use super::time::{NEVER, Now};
-use crate::engine::DestinationId;
+use crate::engine::{DestinationId, PathId};
 use destinations::Destination;
-use paths::Paths;
-use phase::Counted;
+use paths::PathInfo;
+use phase::{Counted, Counts};
 use spool_core::store::Recovered;
 use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
 use std::cmp::Reverse;
@@ -98,10 +98,12 @@ pub(crate) struct Known {
     /// By the wall clock.
     pub(super) expires_at: Option<Timestamp>,
     pub(super) origin: RouteOrigin,
+    /// The routing that `destination` comes from.
+    pub(super) generation: u32,
 }
 
 /// All messages on the spool.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Queue<W: World> {
     /// In the order of ids, which is that of arrival.
     entries: BTreeMap<MessageId, Entry<W>>,
@@ -109,60 +111,37 @@ pub(crate) struct Queue<W: World> {
     destinations: Vec<Destination<W>>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
-    routing: Routing,
+    pub(super) routing: Routing,
     /// Counts the routings.
-    generation: u32,
+    pub(super) generation: u32,
     /// Messages whose route was not checked while they were being sent, and must be now.
     unlooked: Vec<MessageId>,
-    paths: Paths,
+    paths: HashMap<PathId, PathInfo>,
+    /// When the throttle must be called for a path again.
+    pub(super) opens: Option<Timestamp>,
     /// Destinations that have gone and that the throttle must forget; their numbers are used again when it has answered.
     gone: Vec<DestinationId>,
     dirty: Vec<DestinationId>,
     /// The first in the line of each waits for memory.
-    starved: HashSet<DestinationId>,
+    pub(super) starved: HashSet<DestinationId>,
     /// Destinations with permits for which they have no message.
-    idle: BTreeSet<DestinationId>,
+    pub(super) idle: BTreeSet<DestinationId>,
     /// Messages that kept their content in line, as far as they still stand there; in the order they came.
     kept: VecDeque<MessageId>,
     /// Messages that are no longer busy, for operations that wait for them.
-    released: Vec<MessageId>,
-    in_line: usize,
-    ahead: usize,
-    permitted: usize,
-    running: usize,
+    pub(super) released: Vec<MessageId>,
+    pub(crate) counts: Counts,
     paused: bool,
-    /// How often all permits were revoked.
-    round: u32,
-    /// Permits of a former round, to be given back.
-    outdated: Vec<W::Permit>,
+    /// How many times the maximum of jobs was set. Permits from before start no attempt.
+    epoch: u64,
 }
 
 impl<W: World> Queue<W> {
     /// An empty one.
     pub(super) fn new(routing: Routing) -> Self {
         Self {
-            entries: BTreeMap::new(),
-            due: BinaryHeap::new(),
-            destinations: Vec::new(),
-            free: Vec::new(),
-            by_hops: HashMap::new(),
             routing,
-            generation: 0,
-            unlooked: Vec::new(),
-            paths: Paths::default(),
-            gone: Vec::new(),
-            dirty: Vec::new(),
-            starved: HashSet::new(),
-            idle: BTreeSet::new(),
-            kept: VecDeque::new(),
-            released: Vec::new(),
-            in_line: 0,
-            ahead: 0,
-            permitted: 0,
-            running: 0,
-            paused: false,
-            round: 0,
-            outdated: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -175,7 +154,8 @@ impl<W: World> Queue<W> {
         for message in messages {
             let (origin, spooled) = (message.origin, &message.next_hops);
             let by_routing = self.routing.without_recipients(origin, spooled);
-            let is_known = by_routing.is_some();
+            // Otherwise its route is to be checked.
+            let generation = self.generation_of(by_routing.is_some());
             let next_hops = by_routing.unwrap_or_else(|| Arc::clone(spooled));
             let known = Known {
                 id: message.id,
@@ -184,11 +164,9 @@ impl<W: World> Queue<W> {
                 size: Size::new(message.body_size, message.footprint),
                 expires_at: message.expires_at,
                 origin,
+                generation,
             };
-            self.insert(known, now);
-            if !is_known {
-                self.make_stale(message.id);
-            }
+            self.add_claimed(known, message.status, now);
             let phase = match message.status {
                 Status::Frozen => Phase::Frozen,
                 // Written when the clock was ahead of today's: the wait counts from now.
@@ -201,17 +179,18 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Makes the entry of a message. It is in [`Phase::Claimed`] until the caller moves it to another phase.
-    fn insert(&mut self, known: Known, now: Now) {
+    /// Adds a message without its content: from the disk, an archive, a division, or as a notice. It is claimed until it is given back, with
+    /// this status, or set to another phase.
+    pub(super) fn add_claimed(&mut self, known: Known, status: Status, now: Now) {
         let entry = Entry {
             destination: known.destination,
-            phase: Phase::Claimed,
+            phase: Phase::Claimed(status),
             spooled_at: known.spooled_at,
             size: known.size,
             expires_at: known.expires_at.map_or(NEVER, |at| now.inside_of(at)),
             begun: false,
             origin: known.origin,
-            generation: self.generation,
+            generation: known.generation,
             route_told: true,
         };
         self.entries.insert(known.id, entry);
@@ -233,15 +212,17 @@ impl<W: World> Queue<W> {
         if let Some(permit) = permit {
             self.keep_permit(destination, permit);
         }
-        if after == Counted::InLine {
-            self.line_up(id, destination);
-        }
         self.count(after, destination, 1);
         if keeps {
             self.keep_in_line(id);
         }
-        if armed && let Some(slot) = self.slot(destination) {
-            slot.armed.push_back(id);
+        if let Some(slot) = self.slot(destination) {
+            if armed {
+                slot.armed.push_back(id);
+            }
+            if after == Counted::InLine {
+                slot.line.push_back(id);
+            }
         }
         if let Some(due) = due {
             self.wait_until(id, due);
@@ -250,13 +231,21 @@ impl<W: World> Queue<W> {
         Some(old)
     }
 
+    /// Moves a message to a phase that has its content, if it has one.
+    fn set_with_content(&mut self, id: MessageId, phase: impl FnOnce(Box<Content>) -> Phase<W>) {
+        let old = self.set(id, Phase::Claimed(Status::Frozen));
+        if let Some(content) = old.and_then(Phase::into_content) {
+            self.set(id, phase(content));
+        }
+    }
+
     /// A message leaves this phase, or leaves the queue out of it; it `had` a permit there.
     fn leaves(&mut self, id: MessageId, old: &Phase<W>, had: bool, destination: DestinationId) {
         let before = if had { Counted::Permitted } else { old.counted() };
+        self.count(before, destination, -1);
         if before == Counted::InLine {
             self.left_line(destination);
         }
-        self.count(before, destination, -1);
         if matches!(old, Phase::Armed(..))
             && let Some(slot) = self.slot(destination)
         {
@@ -267,7 +256,7 @@ impl<W: World> Queue<W> {
     /// An added message is on disk. `start`: the start of its attempt as well; with a permit, its session may start.
     pub(super) fn added(
         &mut self,
-        destination: DestinationId,
+        (destination, generation): (DestinationId, u32),
         status: Status,
         reserved: Reservation<W>,
         content: Box<Content>,
@@ -282,8 +271,9 @@ impl<W: World> Queue<W> {
             size: content.size(),
             expires_at: message.state.expires_at,
             origin: message.origin,
+            generation,
         };
-        self.insert(known, now);
+        self.add_claimed(known, status, now);
         let frozen = status == Status::Frozen;
         let begun = !matches!(reserved, Reservation::None);
         self.redeem(destination, reserved);
@@ -295,7 +285,8 @@ impl<W: World> Queue<W> {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.begun = begun;
         }
-        self.set(id, phase);
+        let old = self.set(id, phase);
+        self.came_back(id, old, now);
     }
 
     /// Bytes that messages and destinations take however little is known of them in memory.
@@ -328,12 +319,6 @@ impl<W: World> Queue<W> {
         self.look_at_route(id, reroute, now);
     }
 
-    /// A message was added without its content: from an archive, by a division, or as a notice. It is claimed until it is
-    /// given back.
-    pub(super) fn back(&mut self, known: Known, now: Now) {
-        self.insert(known, now);
-    }
-
     /// The end of a message is on disk.
     pub(super) fn finished(&mut self, id: MessageId) {
         let Some(mut entry) = self.entries.remove(&id) else {
@@ -353,11 +338,6 @@ impl<W: World> Queue<W> {
         self.delist(destination);
     }
 
-    /// Messages that are no longer busy, since the last call.
-    pub(super) fn take_released(&mut self) -> Vec<MessageId> {
-        std::mem::take(&mut self.released)
-    }
-
     /// When this message expires, by the wall clock; `None`: never, or there is no such message.
     pub(super) fn expires_at(&self, id: MessageId, now: Now) -> Option<Timestamp> {
         let entry = self.entries.get(&id)?;
@@ -368,7 +348,7 @@ impl<W: World> Queue<W> {
     pub(super) fn is_busy(&self, now: Now) -> bool {
         let mut slots = (0..).zip(&self.destinations);
         let mut due = || slots.any(|(id, slot)| slot.is_busy(self.outlook(id), now.inside));
-        self.running > 0 || (!self.paused && due())
+        self.counts.running > 0 || (!self.paused && due())
     }
 
     /// Pauses all starts, as with a maximum of 0 jobs.
@@ -379,14 +359,5 @@ impl<W: World> Queue<W> {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    pub(crate) const fn running(&self) -> usize {
-        self.running
-    }
-
-    /// Due messages that do not run yet.
-    pub(crate) const fn waiting(&self) -> usize {
-        self.in_line + self.ahead + self.permitted
     }
 }

@@ -3,18 +3,11 @@
 use super::Queue;
 use crate::engine::{DestinationId, Outlook, PathId, World};
 use spool_core::{MessageId, Timestamp};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-/// See the module.
+/// What is known of a path.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
-    known: HashMap<PathId, PathInfo>,
-    /// When the throttle must be called for one again.
-    opens: Option<Timestamp>,
-}
-
-#[derive(Debug, Default)]
-struct PathInfo {
+pub(super) struct PathInfo {
     outlook: Option<Outlook>,
     destinations: BTreeSet<DestinationId>,
 }
@@ -22,7 +15,7 @@ struct PathInfo {
 impl<W: World> Queue<W> {
     /// What the messages of a destination have to expect; `None`: nothing was told yet.
     pub(super) fn outlook(&self, destination: DestinationId) -> Option<Outlook> {
-        self.paths.known.get(&self.at(destination)?.path?)?.outlook
+        self.paths.get(&self.at(destination)?.path?)?.outlook
     }
 
     pub(in crate::engine) fn set_path(&mut self, destination: DestinationId, path: PathId) {
@@ -32,7 +25,7 @@ impl<W: World> Queue<W> {
         self.leave_path(destination);
         if let Some(slot) = self.slot(destination) {
             slot.path = Some(path);
-            let known = self.paths.known.entry(path).or_default();
+            let known = self.paths.entry(path).or_default();
             known.destinations.insert(destination);
         }
         self.touch(destination);
@@ -40,14 +33,14 @@ impl<W: World> Queue<W> {
 
     pub(super) fn leave_path(&mut self, destination: DestinationId) {
         let former = self.slot(destination).and_then(|slot| slot.path.take());
-        if let Some(known) = former.and_then(|former| self.paths.known.get_mut(&former)) {
+        if let Some(known) = former.and_then(|former| self.paths.get_mut(&former)) {
             known.destinations.remove(&destination);
         }
     }
 
     /// Schedules all destinations of the path that have attempts under way: starts may be written ahead now, or must be taken back.
     pub(in crate::engine) fn set_outlook(&mut self, path: PathId, outlook: Outlook) {
-        let known = self.paths.known.entry(path).or_default();
+        let known = self.paths.entry(path).or_default();
         let before = known.outlook.replace(outlook);
         let goes_on = |outlook: &Outlook| (outlook.goes_on, outlook.is_shut);
         if before.as_ref().map(goes_on) == Some(goes_on(&outlook)) {
@@ -64,28 +57,19 @@ impl<W: World> Queue<W> {
     /// An attempt at this message did not end well: its path does not go on until the throttle has said what follows.
     pub(in crate::engine) fn hold_back(&mut self, id: MessageId) {
         let path = self.path_of(id);
-        let known = path.and_then(|path| self.paths.known.get_mut(&path));
+        let known = path.and_then(|path| self.paths.get_mut(&path));
         if let Some(outlook) = known.and_then(|known| known.outlook.as_mut()) {
             outlook.goes_on = false;
         }
     }
 
     pub(in crate::engine) fn forget_path(&mut self, path: PathId) {
-        self.paths.known.remove(&path);
+        self.paths.remove(&path);
     }
 
     pub(in crate::engine) fn on_path(&self, path: PathId) -> Vec<DestinationId> {
-        let known = self.paths.known.get(&path);
+        let known = self.paths.get(&path);
         known.map_or_else(Vec::new, |known| known.destinations.iter().copied().collect())
-    }
-
-    pub(in crate::engine) const fn set_opens(&mut self, at: Option<Timestamp>) {
-        self.paths.opens = at;
-    }
-
-    /// When the throttle must be called for a path again.
-    pub(in crate::engine) const fn opens(&self) -> Option<Timestamp> {
-        self.paths.opens
     }
 
     /// When time alone lets the next message go, of all that wait in line.

@@ -1,8 +1,8 @@
 //! The permits that the queue has: of messages that are about to be sent, and of destinations for their next ones.
 
 use super::Queue;
-use super::destinations::Started;
 use super::permitted::Permitted;
+use super::phase::Counted;
 use crate::engine::{DestinationId, World};
 
 /// Permits that a destination keeps for its next messages while no other destination waits for one.
@@ -24,19 +24,20 @@ impl<W: World> Queue<W> {
         destination: DestinationId,
         all: bool,
     ) -> Vec<W::Permit> {
-        let outlook = self.outlook(destination);
+        let (outlook, epoch) = (self.outlook(destination), self.epoch);
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
         let all = all || !goes_on;
         let Some(slot) = self.slot(destination) else {
             return Vec::new();
         };
-        let expected = slot.ahead;
-        let keep = match slot.started {
-            Started::Often if !all && !slot.is_nowhere() => expected.max(IDLE_PERMITS),
-            Started::Never | Started::Once | Started::Often => expected,
+        let expected = slot.counts.ahead;
+        // Where more than one has started, more messages may come.
+        let keep = match slot.started > 1 && !all && !slot.is_nowhere() {
+            true => expected.max(IDLE_PERMITS),
+            false => expected,
         };
         let path = slot.path;
-        let is_useful = |permitted: &Permitted<W>| permitted.is_usable(path, outlook);
+        let is_useful = |permitted: &Permitted<W>| permitted.is_usable(path, outlook, epoch);
         // Those that were granted come first.
         slot.permits
             .sort_by_key(|permitted| (!is_useful(permitted), permitted.is_kept));
@@ -50,7 +51,7 @@ impl<W: World> Queue<W> {
             .collect();
         let has_some = !slot.permits.is_empty();
         // Other permits are to be asked for in their place.
-        if !idle.is_empty() && slot.in_line + slot.ahead > 0 {
+        if !idle.is_empty() && slot.counts.in_line + slot.counts.ahead > 0 {
             self.touch(destination);
         }
         match has_some {
@@ -63,22 +64,20 @@ impl<W: World> Queue<W> {
         idle
     }
 
-    /// Destinations that have permits and no use for them.
-    pub(in crate::engine) fn with_idle_permits(&self) -> Vec<DestinationId> {
-        self.idle.iter().copied().collect()
+    /// From now on, no attempt starts with a permit that was granted until now.
+    pub(in crate::engine) fn revoke_permits(&mut self) {
+        self.epoch += 1;
     }
 
-    /// Takes away every permit, also of messages that are about to be sent, and begins another round: permits of adds that are being
-    /// written come back by [`Queue::take_outdated`].
+    /// Takes away every permit, also of messages that are about to be sent.
     pub(in crate::engine) fn take_all_permits(&mut self) -> Vec<W::Permit> {
-        self.round = self.round.wrapping_add(1);
         let mut taken: Vec<_> = self
             .destinations
             .iter_mut()
             .flat_map(|slot| slot.permits.drain(..))
             .map(|permitted| permitted.permit)
             .collect();
-        if self.permitted > 0 {
+        if self.counts.permitted > 0 {
             let mut moved = Vec::new();
             for entry in self.entries.values_mut() {
                 if let Some(permit) = entry.phase.take_permit() {
@@ -87,16 +86,11 @@ impl<W: World> Queue<W> {
                 }
             }
             for destination in moved {
-                self.count_permitted(destination, -1);
-                self.count_ahead(destination, 1);
+                self.count(Counted::Permitted, destination, -1);
+                self.count(Counted::Ahead, destination, 1);
             }
         }
         self.touch_all();
         taken
-    }
-
-    /// Permits of a former round, with which no session may start.
-    pub(in crate::engine) fn take_outdated(&mut self) -> Vec<W::Permit> {
-        std::mem::take(&mut self.outdated)
     }
 }

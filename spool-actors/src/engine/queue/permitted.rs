@@ -14,9 +14,9 @@ pub(crate) struct Permitted<W: World> {
 }
 
 impl<W: World> Permitted<W> {
-    /// Whether it may start an attempt at a destination with this path.
-    pub(super) fn is_usable(&self, path: Option<PathId>, outlook: Option<Outlook>) -> bool {
+    /// Whether it may start an attempt at a destination with this path, in this epoch.
+    pub(super) fn is_usable(&self, path: Option<PathId>, outlook: Option<Outlook>, epoch: u64) -> bool {
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        !self.is_kept || (goes_on && self.path == path)
+        W::epoch(&self.permit) == epoch && (!self.is_kept || (goes_on && self.path == path))
     }
 }

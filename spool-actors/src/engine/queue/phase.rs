@@ -8,7 +8,7 @@ use super::permitted::Permitted;
 use crate::engine::content::Content;
 use crate::engine::{PathId, World};
 use spool_core::store::StoreError;
-use spool_core::{Held, Timestamp};
+use spool_core::{Held, Status, Timestamp};
 
 /// Where a message stands.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(in crate::engine) enum Phase<W: World> {
     Running(Box<Content>, Timestamp, Afterwards),
     /// Its attempt has ended, and the result is being decided and written. It is charged for what is being written.
     Settling(Option<Held>, Afterwards),
-    /// An operation has claimed it.
-    Claimed,
+    /// It is claimed; it was waiting for this.
+    Claimed(Status),
     /// It waits for an operator.
     Frozen,
 }
@@ -76,6 +76,33 @@ pub(super) enum Counted {
     Running,
 }
 
+/// How many messages are in line, ahead of their permits, permitted and running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(super) in_line: usize,
+    pub(super) ahead: usize,
+    pub(super) permitted: usize,
+    pub(crate) running: usize,
+}
+
+impl Counts {
+    pub(super) const fn add(&mut self, counted: Counted, by: isize) {
+        let count = match counted {
+            Counted::Nowhere => return,
+            Counted::InLine => &mut self.in_line,
+            Counted::Ahead => &mut self.ahead,
+            Counted::Permitted => &mut self.permitted,
+            Counted::Running => &mut self.running,
+        };
+        *count = count.saturating_add_signed(by);
+    }
+
+    /// Due messages that do not run yet.
+    pub(crate) const fn waiting(self) -> usize {
+        self.in_line + self.ahead + self.permitted
+    }
+}
+
 /// [`Phase::counted`], [`Phase::is_passing`] and [`Phase::content`] name every phase, so that a new one does not compile until they decide
 /// about it.
 impl<W: World> Phase<W> {
@@ -85,14 +112,14 @@ impl<W: World> Phase<W> {
             Self::Reading(Some(_)) | Self::Asking(_, Some(_)) => Counted::Permitted,
             Self::Reading(None) | Self::Asking(_, None) | Self::Arming(_) | Self::Armed(..) => Counted::Ahead,
             Self::Running(..) => Counted::Running,
-            Self::Waiting(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => Counted::Nowhere,
+            Self::Waiting(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => Counted::Nowhere,
         }
     }
 
     /// Whether something is being done with the message that ends by itself: an operation that wants it waits.
     pub(super) const fn is_passing(&self) -> bool {
         match self {
-            Self::Reading(_) | Self::Asking(..) | Self::Arming(_) | Self::Settling(..) | Self::Claimed => {
+            Self::Reading(_) | Self::Asking(..) | Self::Arming(_) | Self::Settling(..) | Self::Claimed(_) => {
                 true
             }
             Self::Waiting(_) | Self::Ready(_) | Self::Armed(..) | Self::Running(..) | Self::Frozen => false,
@@ -106,7 +133,9 @@ impl<W: World> Phase<W> {
             | Self::Arming(content)
             | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
+                None
+            }
         }
     }
 
@@ -117,7 +146,22 @@ impl<W: World> Phase<W> {
             | Self::Arming(content)
             | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
+                None
+            }
+        }
+    }
+
+    pub(super) fn into_content(self) -> Option<Box<Content>> {
+        match self {
+            Self::Ready(content) => content,
+            Self::Asking(content, _)
+            | Self::Arming(content)
+            | Self::Armed(content, _)
+            | Self::Running(content, ..) => Some(content),
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
+                None
+            }
         }
     }
 

@@ -1,44 +1,28 @@
 //! Which destination a message waits for under the current routing. Mail that the configuration routes moves to another destination when
 //! the routing changes.
 //!
-//! A message is checked when its destination comes from an outdated routing: at once while it waits, otherwise when it comes back from what
-//! is being done with it. Where the route depends on the recipients, the caller reads them.
+//! A message is checked when its destination comes from an outdated routing: at once while it waits, otherwise when an operation or an attempt
+//! returns it to the queue. Where the route depends on the recipients, the caller reads them.
 
-use super::{Afterwards, Destination, Entry, Now, Phase, Queue, Route};
-use crate::engine::World;
+use super::{Destination, Entry, Now, Phase, Queue, Route};
 use crate::engine::content::Content;
-use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Timestamp};
+use crate::engine::{DestinationId, World};
+use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
 use std::ops::Bound;
 use std::sync::Arc;
 
 /// Entries that are checked in one step.
 pub(super) const LOOK: usize = 65_536;
 
-/// A message that waits, and is to be read so that its route can be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) struct Stale(pub(in crate::engine) MessageId);
-
-/// The result of redirecting a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Redirected {
-    /// It has this destination already.
-    Stays,
-    /// It has another destination now.
-    Moved,
-    /// It is busy: it is checked again when it comes back.
-    Later,
-}
-
 impl<W: World> Entry<W> {
-    /// Whether its line is from another routing than that of `generation`.
+    /// Whether its destination comes from another routing than that of `generation`.
     pub(super) fn is_stale(&self, generation: u32) -> bool {
         self.origin != RouteOrigin::Named && self.generation != generation
     }
 }
 
 impl<W: World> Queue<W> {
-    /// Mail that the configuration routes goes by `routing` from now on. [`Queue::take_stale`] tells whose line is to be looked
-    /// at.
+    /// Mail that the configuration routes goes by `routing` from now on. [`Queue::take_stale`] returns the messages to be checked.
     pub(in crate::engine) fn set_routing(&mut self, routing: Routing) {
         self.routing = routing;
         self.generation = self.generation.wrapping_add(1);
@@ -51,10 +35,7 @@ impl<W: World> Queue<W> {
         origin: RouteOrigin,
         whole: bool,
     ) -> Route {
-        let generation = match whole {
-            true => self.generation,
-            false => self.generation.wrapping_sub(1),
-        };
+        let generation = self.generation_of(whole);
         Route {
             next_hops,
             origin,
@@ -62,17 +43,15 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Counts the routings.
-    pub(in crate::engine) const fn generation(&self) -> u32 {
-        self.generation
+    /// The generation of a destination that is that of all recipients; or of one that is to be checked.
+    pub(in crate::engine) const fn generation_of(&self, whole: bool) -> u32 {
+        match whole {
+            true => self.generation,
+            false => self.generation.wrapping_sub(1),
+        }
     }
 
-    /// The current routing.
-    pub(in crate::engine) const fn routing(&self) -> &Routing {
-        &self.routing
-    }
-
-    /// Takes back everything whose attempt has not begun and whose line is from another routing, as [`Queue::recall`] does.
+    /// Takes back the starts of attempts at destinations that come from another routing, as [`Queue::recall`] does.
     pub(in crate::engine) fn recall_stale(&mut self) -> Vec<(MessageId, Timestamp)> {
         let generation = self.generation;
         let with_stale = |slot: &Destination<W>| {
@@ -87,7 +66,7 @@ impl<W: World> Queue<W> {
         stale.into_iter().flat_map(|id| self.take_armed(id)).collect()
     }
 
-    /// The line of this message is not known to be right.
+    /// The destination of this message must be checked.
     pub(in crate::engine) fn make_stale(&mut self, id: MessageId) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.generation = self.generation.wrapping_sub(1);
@@ -100,7 +79,7 @@ impl<W: World> Queue<W> {
         entry.is_some_and(|entry| entry.is_stale(self.generation))
     }
 
-    /// Whether mail without a route is to be expected for a moment: the built-in sink has not started yet.
+    /// Whether mail has no route only because the built-in sink has not started yet.
     fn is_routing_incomplete(&self) -> bool {
         matches!(&self.routing, Routing::ToBuiltInSink(sink) if sink.is_empty())
     }
@@ -123,51 +102,38 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Of the next `limit` due messages without a route, those whose time is over; they are taken from their line, to be given
-    /// up. The others go to the end of it: their order means nothing, as each of them stands in another line once it has a route.
-    pub(in crate::engine) fn take_expired_without_route(&mut self, now: Now, limit: usize) -> Vec<MessageId> {
-        let Some(destination) = self.by_hops.get(&[][..]).copied() else {
-            return Vec::new();
-        };
-        if self.paused || self.is_routing_incomplete() {
-            return Vec::new();
-        }
-        let Some(slot) = self.slot(destination) else {
-            return Vec::new();
-        };
-        let looked = limit.min(slot.line.len());
-        slot.line.rotate_left(looked);
-        let last = slot.line.iter().rev().take(looked).copied();
-        let ids: Vec<MessageId> = last.collect();
-        self.take_expired_of(&ids, destination, now)
+    /// The destination of messages without a route, unless delivery is paused or the built-in sink has not started yet.
+    pub(in crate::engine) fn nowhere(&self) -> Option<DestinationId> {
+        let nowhere = self.by_hops.get(&[][..]).copied();
+        nowhere.filter(|_| !self.paused && !self.is_routing_incomplete())
     }
 
-    /// A message has come back from what was done with it: gives it the route that it was given meanwhile, or notes that its
-    /// route is to be looked at.
+    /// An operation or an attempt has returned a message to the queue: sets the route that was noted for it meanwhile, or notes that its route
+    /// must be checked.
     pub(super) fn look_at_route(&mut self, id: MessageId, reroute: Option<Box<Route>>, now: Now) {
         if let Some(route) = reroute {
             self.set_route(id, &route, true, now);
         }
-        // Also one by the configuration that it was given: the routes may have changed since.
+        // A noted route from the configuration as well: the configuration may have changed since.
         if self.is_stale(id) {
             self.unlooked.push(id);
         }
     }
 
-    /// Up to `limit` waiting messages behind `after`, in the order of their ids, whose line is to be looked at; and how far this
-    /// has come, `None` at the end.
-    pub(in crate::engine) fn take_stale(
-        &mut self,
+    /// Up to `limit` messages after the id `after`, in the order of their ids, that are `wanted`; and the last id that was checked, `None` at
+    /// the end.
+    fn walk(
+        &self,
         after: Option<MessageId>,
         limit: usize,
+        wanted: impl Fn(&Entry<W>) -> bool,
     ) -> (Vec<MessageId>, Option<MessageId>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        let mut found = Vec::new();
-        // Entries are cheap to look at, but not without end.
+        let (mut found, mut last) = (Vec::new(), None);
+        // Checking an entry is cheap, but their number has no bound.
         for (id, entry) in self.entries.range((from, Bound::Unbounded)).take(LOOK) {
             last = Some(*id);
-            if entry.is_stale(self.generation) && entry.phase.is_movable() {
+            if wanted(entry) {
                 found.push(*id);
             }
             if found.len() >= limit {
@@ -177,110 +143,72 @@ impl<W: World> Queue<W> {
         (found, last)
     }
 
-    /// Up to `limit` messages behind `after`, in the order of their ids, that were spooled at this time; and how far this has come,
-    /// `None` at the end.
+    /// The waiting messages, as [`Queue::walk`] finds them, whose route must be checked.
+    pub(in crate::engine) fn take_stale(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let is_stale = |entry: &Entry<W>| entry.is_stale(self.generation) && entry.phase.is_movable();
+        self.walk(after, limit, is_stale)
+    }
+
+    /// The messages, as [`Queue::walk`] finds them, that were spooled at this time.
     pub(crate) fn spooled_at(
         &self,
         at: Timestamp,
         after: MessageId,
         limit: usize,
     ) -> (Vec<MessageId>, Option<MessageId>) {
-        let (mut found, mut last) = (Vec::new(), None);
-        let behind = (Bound::Excluded(after), Bound::Unbounded);
-        for (id, entry) in self.entries.range(behind).take(LOOK) {
-            last = Some(*id);
-            if entry.spooled_at == at {
-                found.push(*id);
-            }
-            if found.len() >= limit {
-                break;
-            }
-        }
-        (found, last)
+        self.walk(Some(after), limit, |entry| entry.spooled_at == at)
     }
 
-    /// Up to `limit` messages that came back and whose route must be checked.
+    /// Up to `limit` messages that were returned to the queue and whose route must be checked.
     pub(in crate::engine) fn take_unlooked(&mut self, limit: usize) -> Vec<MessageId> {
         let rest = self.unlooked.len().saturating_sub(limit);
         self.unlooked.split_off(rest)
     }
 
-    /// Puts a waiting message into the line of the routing of now, if that does not depend on its recipients; `Err`: it does, and
-    /// the message is to be read.
-    pub(in crate::engine) fn look(&mut self, id: MessageId, now: Now) -> Result<Redirected, Stale> {
-        let Some(entry) = self.entries.get(&id) else {
-            return Ok(Redirected::Stays);
+    /// Moves a waiting message to its destination under the current routing, if that does not depend on its recipients; returns whether it had
+    /// another one. `None`: it depends on them, and the message must be read.
+    pub(in crate::engine) fn look(&mut self, id: MessageId, now: Now) -> Option<bool> {
+        let Some(route) = self.route_of(id) else {
+            return Some(false);
         };
-        let (origin, destination) = (entry.origin, entry.destination);
-        let Some(current) = self.next_hops(destination).cloned() else {
-            return Ok(Redirected::Stays);
-        };
-        match self.routing.without_recipients(origin, &current) {
-            Some(next_hops) => Ok(self.redirect(id, &next_hops, now)),
-            None => Err(Stale(id)),
-        }
+        let next_hops = self.routing.without_recipients(route.origin, &route.next_hops)?;
+        Some(self.redirect(id, &next_hops, now))
     }
 
-    /// A message was added with the next hops of a former routing. If the start of its attempt was written with the add, returns when the
-    /// message was spooled: the caller takes the start back and then calls [`Queue::recalled`].
-    pub(in crate::engine) fn added_by_former(&mut self, id: MessageId) -> Option<Timestamp> {
-        self.make_stale(id);
-        let entry = self.entries.get(&id)?;
-        if !entry.is_stale(self.generation) {
-            return None;
-        }
-        let spooled_at = entry.spooled_at;
-        if !matches!(entry.phase, Phase::Armed(..)) {
-            self.unlooked.push(id);
-            return None;
-        }
-        self.set(id, Phase::Settling(None, Afterwards::default()));
-        Some(spooled_at)
-    }
-
-    /// Whether the route of a message that came back must still be checked.
+    /// Whether the route of a message that was returned to the queue must still be checked.
     pub(in crate::engine) fn has_unlooked(&self) -> bool {
         !self.unlooked.is_empty()
     }
 
-    /// Moves a waiting message to the destination `next_hops`, which the current routing gives.
+    /// Moves a waiting message to the destination `next_hops`, which the current routing gives. `false`: it has that already, or is busy and
+    /// is checked again when it is returned.
     pub(in crate::engine) fn redirect(
         &mut self,
         id: MessageId,
         next_hops: &Arc<[NextHop]>,
         now: Now,
-    ) -> Redirected {
-        if !self.phase(id).is_some_and(Phase::is_movable) {
-            return Redirected::Later;
-        }
-        self.redirect_any(id, next_hops, now)
+    ) -> bool {
+        self.phase(id).is_some_and(Phase::is_movable) && self.redirect_any(id, next_hops, now)
     }
 
-    /// The same for a message that was read to be sent, before the start of its attempt is written.
-    pub(in crate::engine) fn redirect_asked(
+    /// The same for any message, before the start of its attempt is written.
+    pub(in crate::engine) fn redirect_any(
         &mut self,
         id: MessageId,
         next_hops: &Arc<[NextHop]>,
         now: Now,
-    ) -> Redirected {
-        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
-            return Redirected::Later;
-        }
-        self.redirect_any(id, next_hops, now)
-    }
-
-    fn redirect_any(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Now) -> Redirected {
-        let generation = self.generation;
+    ) -> bool {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.generation = generation;
+            entry.generation = self.generation;
         }
-        match self.move_to(id, next_hops, now) {
-            true => Redirected::Moved,
-            false => Redirected::Stays,
-        }
+        self.move_to(id, next_hops, now)
     }
 
-    /// Moves a message to the line for `next_hops`; `false` when it stands there. One that is about to be sent lines up there.
+    /// Moves a message to the destination `next_hops`; `false` when it is there. One that is about to be sent goes to the end of the line.
     fn move_to(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Now) -> bool {
         let Some(from) = self.entries.get(&id).map(|entry| entry.destination) else {
             return false;
@@ -290,7 +218,7 @@ impl<W: World> Queue<W> {
         }
         let to = self.enlist(next_hops);
         // It leaves the counts of one destination and enters those of the other.
-        let Some(mut old) = self.set(id, Phase::Claimed) else {
+        let Some(mut old) = self.set(id, Phase::Claimed(Status::Frozen)) else {
             return false;
         };
         if let Some(content) = old.content_mut() {
@@ -311,19 +239,7 @@ impl<W: World> Queue<W> {
         true
     }
 
-    /// Moves a frozen message to the destination of the first of its routes. It is checked again before it is sent.
-    pub(in crate::engine) fn redirect_frozen(
-        &mut self,
-        id: MessageId,
-        next_hops: &Arc<[NextHop]>,
-        now: Now,
-    ) -> Redirected {
-        let redirected = self.redirect(id, next_hops, now);
-        self.make_stale(id);
-        redirected
-    }
-
-    /// Gives a message that an operation has, or that has come back, another route; `told`: an event has told of it.
+    /// Sets another route of a message that is claimed or was returned to the queue; `told`: an event has reported it.
     pub(in crate::engine) fn set_route(&mut self, id: MessageId, route: &Route, told: bool, now: Now) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.origin = route.origin;
@@ -335,43 +251,31 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Whether the route of a message is news for those who follow the events. The built-in sink has another port in each run: that is
-    /// none. From now on it is told.
+    /// Whether an event must report the route of a message. That the built-in sink has another port in each run is not reported. From now on the
+    /// route counts as reported.
     pub(in crate::engine) fn take_route_news(&mut self, id: MessageId) -> bool {
         let entry = self.entries.get_mut(&id);
         let entry = entry.filter(|entry| entry.origin == RouteOrigin::Configured);
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.route_told, true))
     }
 
-    /// Claims a message that was read to be sent and is to be divided first.
-    pub(in crate::engine) fn claim_asked(&mut self, id: MessageId) -> Option<Box<Content>> {
+    /// Claims a message that was read to be sent; otherwise it waits for `status`.
+    pub(in crate::engine) fn claim_asked(&mut self, id: MessageId, status: Status) -> Option<Box<Content>> {
         if !matches!(self.phase(id), Some(Phase::Asking(..))) {
             return None;
         }
-        match self.set(id, Phase::Claimed) {
-            Some(Phase::Asking(content, _)) => Some(content),
-            Some(_) | None => None,
-        }
+        self.set(id, Phase::Claimed(status))?.into_content()
     }
 
-    /// The next hops that a message has when what is being done with it has ended, where it was given others meanwhile.
+    /// The next hops that a message gets at the end of its attempt, if it was given others meanwhile.
     pub(crate) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
-        match self.phase(id)? {
-            Phase::Running(_, _, noted) | Phase::Settling(_, noted) => {
-                noted.reroute.as_ref().map(|route| Arc::clone(&route.next_hops))
-            }
-            Phase::Waiting(_)
-            | Phase::Ready(_)
-            | Phase::Reading(_)
-            | Phase::Asking(..)
-            | Phase::Arming(_)
-            | Phase::Armed(..)
-            | Phase::Claimed
-            | Phase::Frozen => None,
-        }
+        let (Phase::Running(_, _, noted) | Phase::Settling(_, noted)) = self.phase(id)? else {
+            return None;
+        };
+        Some(Arc::clone(&noted.reroute.as_ref()?.next_hops))
     }
 
-    /// The route was not written; `news`: nor was the event that was to tell of it.
+    /// The route was not written; `news`: nor was the event that reports it.
     pub(in crate::engine) fn put_back_route_news(&mut self, id: MessageId, news: bool) {
         if let Some(entry) = self.entries.get_mut(&id).filter(|_| news) {
             entry.route_told = false;
@@ -393,7 +297,7 @@ impl<W: World> Queue<W> {
         &mut self,
         id: MessageId,
     ) -> Option<(Arc<[NextHop]>, RouteOrigin)> {
-        let content = self.entries.get_mut(&id)?.phase.content_mut()?;
+        let content = self.content_mut(id)?;
         let unwritten = std::mem::replace(&mut content.route_unwritten, false);
         unwritten.then(|| (Arc::clone(&content.message.next_hops), content.message.origin))
     }

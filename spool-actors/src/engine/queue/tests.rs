@@ -4,26 +4,16 @@ use super::flow::Next;
 use super::routes::LOOK;
 use super::*;
 use crate::engine::Outlook;
+use crate::engine::Work;
 use crate::engine::testing::{AT, NOW, Paper, content, hops, known, queue};
 use spool_core::RouteOrigin;
-use spool_core::store::Change;
 use std::time::Duration;
-
-fn mark(id: MessageId, in_flight: Option<Timestamp>) -> Change {
-    Change::Mark {
-        id,
-        status: Status::SendAt(AT),
-        frozen: None,
-        in_flight,
-        events: Vec::new(),
-    }
-}
 
 /// A message that is due stands in line.
 fn due(queue: &mut Queue<Paper>, id: u128, hop: &str) -> (MessageId, DestinationId) {
     let known = known(queue, id, hop);
-    queue.back(known, NOW);
-    queue.give_back(known.id, Status::SendAt(AT), NOW);
+    queue.add_claimed(known, Status::SendAt(AT), NOW);
+    queue.give_back(known.id, None, NOW);
     (known.id, known.destination)
 }
 
@@ -31,7 +21,14 @@ fn due(queue: &mut Queue<Paper>, id: u128, hop: &str) -> (MessageId, Destination
 fn add(queue: &mut Queue<Paper>, id: u128, hop: &str) -> (MessageId, DestinationId) {
     let content = content(id, hop);
     let (id, destination) = (content.message.id, queue.enlist(&content.message.next_hops));
-    queue.added(destination, Status::SendAt(AT), Reservation::None, content, NOW);
+    let generation = queue.generation;
+    queue.added(
+        (destination, generation),
+        Status::SendAt(AT),
+        Reservation::None,
+        content,
+        NOW,
+    );
     (id, destination)
 }
 
@@ -67,8 +64,7 @@ fn armed() -> (Queue<Paper>, MessageId, DestinationId) {
     set_outlook(&mut queue, destination, GOES_ON);
     assert_eq!(queue.granted(destination, 7), None);
     assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(id)) if id == first));
-    assert!(!queue.arms_ahead(first), "it has a permit");
-    assert!(queue.prepared(first));
+    assert!(!queue.prepared(first), "it has a permit");
     assert!(
         !start(&mut queue, destination, first, 7),
         "its start is asked for later"
@@ -80,8 +76,8 @@ fn armed() -> (Queue<Paper>, MessageId, DestinationId) {
 
 fn arm(queue: &mut Queue<Paper>, destination: DestinationId, expected: MessageId) {
     assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(id)) if id == expected));
-    assert!(queue.arms_ahead(expected) && queue.arming(expected));
-    queue.on_disk(&mark(expected, Some(AT)));
+    assert!(queue.prepared(expected));
+    queue.on_disk(expected, true);
     assert_eq!(queue.armed(expected), None);
 }
 
@@ -92,13 +88,13 @@ fn a_start_on_disk_is_taken_back_wherever_its_message_has_gone() {
     assert_eq!(queue.disarm_all(NOW), [], "once");
 
     let (mut queue, id, _) = armed();
-    let taken = Claim::Taken(Status::SendAt(AT));
-    assert_eq!(queue.claim(id, Verb::Reroute, NOW), taken);
+    assert_eq!(queue.claim(id, &Work::Divide, NOW), Ok(Claim::Claimed));
+    assert_eq!(queue.before(id), Some(Status::SendAt(AT)));
     assert_eq!(queue.disarm_all(NOW), [(id, AT)], "an operation has it");
 
     let (mut queue, id, _) = armed();
-    queue.claim(id, Verb::Freeze, NOW);
-    queue.give_back(id, Status::SendAt(AT), NOW);
+    queue.claim(id, &Work::Freeze, NOW).unwrap();
+    queue.give_back(id, None, NOW);
     assert_eq!(
         queue.disarm_all(NOW),
         [(id, AT)],
@@ -118,9 +114,9 @@ fn a_start_on_disk_is_taken_back_wherever_its_message_has_gone() {
 #[test]
 fn a_start_that_was_used_or_taken_back_is_not_changed() {
     let (mut queue, id, _) = armed();
-    queue.claim(id, Verb::Freeze, NOW);
-    queue.on_disk(&mark(id, None));
-    queue.give_back(id, Status::Frozen, NOW);
+    queue.claim(id, &Work::Freeze, NOW).unwrap();
+    queue.on_disk(id, false);
+    queue.give_back(id, Some(Status::Frozen), NOW);
     assert_eq!(queue.disarm_all(NOW), []);
 
     let (mut queue, id, destination) = armed();
@@ -140,7 +136,7 @@ fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_mo
     assert!(matches!(reserve(&mut queue), Reservation::None), "and no more");
     let (_, other) = add(&mut queue, 3, "b:25");
     set_outlook(&mut queue, other, GOES_ON);
-    queue.claim(MessageId::from_u128(3), Verb::Freeze, NOW);
+    queue.claim(MessageId::from_u128(3), &Work::Freeze, NOW).unwrap();
     assert!(
         matches!(queue.reserve(other), Reservation::None),
         "no session is there"
@@ -148,7 +144,7 @@ fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_mo
     // Of attempts that have ended.
     queue.keep_permit(other, kept(other, 9));
     assert!(
-        matches!(queue.reserve(other), Reservation::Permit(permit, _) if permit.permit == 9),
+        matches!(queue.reserve(other), Reservation::Permit(permit) if permit.permit == 9),
         "the permit in hand"
     );
 }
@@ -180,7 +176,7 @@ fn a_kept_permit_starts_nothing_where_the_path_must_not_go_on() {
     // One that was granted may: it is counted already.
     assert_eq!(queue.granted(destination, 8), None);
     assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(_))));
-    assert!(queue.prepared(id));
+    assert!(!queue.prepared(id));
     assert!(!start(&mut queue, destination, id, 8));
 }
 
@@ -203,17 +199,17 @@ fn what_is_armed_at_a_path_that_does_not_answer_is_taken_back() {
 
 #[test]
 fn a_permit_comes_back_from_wherever_its_message_goes() {
-    for verb in [Verb::Freeze, Verb::End] {
+    for work in [Work::Freeze, Work::Expire] {
         let mut queue = queue();
         let (id, destination) = due(&mut queue, 1, "a:25");
         assert_eq!(queue.granted(destination, 7), None);
         assert!(matches!(queue.next(destination, NOW), Some(Next::Read(..))));
-        assert_eq!(queue.claim(id, verb, NOW), Claim::Later, "it is being read");
+        assert_eq!(queue.claim(id, &work, NOW), Ok(Claim::Later), "it is being read");
         queue.put_back(id);
-        assert!(matches!(queue.claim(id, verb, NOW), Claim::Taken(_)));
+        assert_eq!(queue.claim(id, &work, NOW), Ok(Claim::Claimed));
         queue.finished(id);
         assert_eq!(queue.take_idle_permits(destination, true), [7]);
-        assert_eq!((queue.waiting(), queue.len()), (0, 0));
+        assert_eq!((queue.counts.waiting(), queue.len()), (0, 0));
     }
 }
 
@@ -242,7 +238,7 @@ fn a_message_asks_for_a_permit_in_place_of_one_that_its_path_must_not_go_on_with
     assert!(matches!(queue.take_wanted(destination), Some((_, 1))));
     assert_eq!(queue.granted(destination, 7), None);
     assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(_))));
-    assert!(queue.prepared(first));
+    assert!(!queue.prepared(first));
     start(&mut queue, destination, first, 7);
     queue.passes_on(first, 7);
     queue.ended(first);
@@ -264,7 +260,7 @@ fn a_permit_of_a_former_path_starts_no_other_attempt() {
     let first = MessageId::from_u128(1);
     queue.set_path(destination, 77);
     queue.set_outlook(77, GOES_ON);
-    assert!(!queue.goes_on(first), "its attempt is made on the other path");
+    assert!(!queue.goes_on(first, &7), "its attempt is made on the other path");
     queue.hold_back(first);
     assert!(queue.outlook(destination).unwrap().goes_on, "that is held back");
     queue.passes_on(first, 7);
@@ -272,7 +268,7 @@ fn a_permit_of_a_former_path_starts_no_other_attempt() {
     assert_eq!(queue.take_idle_permits(destination, false), [7]);
     assert_eq!(queue.granted(destination, 8), None);
     assert!(start(&mut queue, destination, second, 8));
-    assert!(queue.goes_on(second));
+    assert!(queue.goes_on(second, &8));
 }
 
 #[test]
@@ -281,7 +277,7 @@ fn a_permit_on_its_way_to_a_destination_that_has_gone_is_of_no_other_one() {
     let (id, gone) = add(&mut queue, 1, "a:25");
     queue.set_path(gone, 1);
     assert!(matches!(queue.take_wanted(gone), Some((_, 1))));
-    queue.claim(id, Verb::Freeze, NOW);
+    queue.claim(id, &Work::Freeze, NOW).unwrap();
     queue.finished(id);
     assert!(matches!(queue.take_wanted(gone), Some((_, -1))));
     assert!(queue.take_idle_permits(gone, false).is_empty());
@@ -301,7 +297,7 @@ fn messages_that_come_and_go_behind_a_stuck_one_leave_nothing_in_the_list_of_kep
     let (stuck, _) = add(&mut queue, 1, "stuck.example:25");
     for number in 2..=10_000 {
         let (id, _) = add(&mut queue, number, "mx.example:25");
-        assert!(matches!(queue.claim(id, Verb::Freeze, NOW), Claim::Taken(_)));
+        assert_eq!(queue.claim(id, &Work::Freeze, NOW), Ok(Claim::Claimed));
         queue.finished(id);
     }
     assert!(queue.kept.len() <= SWEEP + 2, "{}", queue.kept.len());
@@ -344,8 +340,8 @@ fn messages_are_looked_through_in_steps_of_bounded_size() {
         } else {
             known.spooled_at = Timestamp(0);
         }
-        queue.back(known, NOW);
-        queue.give_back(known.id, Status::Frozen, NOW);
+        queue.add_claimed(known, Status::Frozen, NOW);
+        queue.give_back(known.id, None, NOW);
         if late {
             queue.make_stale(known.id);
         }

@@ -1,7 +1,7 @@
 //! Which path a destination has: it is asked for when the destination has messages, and again now and then.
 
 use super::{Limits, Output};
-use crate::engine::{DestinationId, Now, PathId};
+use crate::engine::{DestinationId, News, Now, PathId};
 use crate::throttle::path::Path;
 use spool_core::NextHop;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Limits {
         if let Some(path) = self.paths.get_mut(&path) {
             path.destinations += 1;
         }
-        self.outputs.push(Output::Path(destination, path));
+        self.outputs.push(Output::News(News::Path(destination, path)));
         self.line_up(destination);
         self.touch(path);
     }
@@ -56,9 +56,12 @@ impl Limits {
             return *path;
         }
         self.last_path += 1;
-        let pace = self.memory.pace(hops, now);
-        self.paths
-            .insert(self.last_path, Path::new(Arc::clone(hops), pace));
+        let path = Path {
+            hops: Arc::clone(hops),
+            pace: self.memory.pace(hops, now),
+            ..Path::default()
+        };
+        self.paths.insert(self.last_path, path);
         self.by_hops.insert(Arc::clone(hops), self.last_path);
         self.last_path
     }

@@ -13,13 +13,12 @@ mod turns;
 mod view;
 
 pub(crate) use output::Output;
-pub(crate) use view::Doings;
 
 use super::memory::Memory;
 use super::path::Path;
-use crate::engine::{DestinationId, Now, PathId, PermitId, Told};
+use crate::engine::{DestinationId, News, Now, PathId, PermitId, Told};
 use crate::pace::{Adjustment, SessionStart, Signal};
-use spool_core::{Dice, LearnedDestination, NextHop, Policies, SpoolConfig, Timestamp};
+use spool_core::{Dice, LearnedDestination, NextHop, Policies, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,8 +26,6 @@ use std::time::Duration;
 
 /// How often the path of a destination is looked up again, at most.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(300);
-/// Seconds between two writes of what was learned.
-const KEEP_EVERY: u32 = 10;
 
 /// What [`Limits`] start with.
 #[derive(Debug)]
@@ -42,22 +39,8 @@ pub(crate) struct LimitsSetup {
     pub(crate) dice: Arc<dyn Dice>,
 }
 
-impl LimitsSetup {
-    /// What a configuration says, and what a former process has learned.
-    pub(crate) fn new(config: &SpoolConfig, learned: Vec<LearnedDestination>, dice: Arc<dyn Dice>) -> Self {
-        Self {
-            max_jobs: config.max_concurrent_jobs,
-            max_sessions: config.max_sessions,
-            max_per_path: config.max_jobs_per_destination,
-            policies: config.policies.clone(),
-            learned,
-            dice,
-        }
-    }
-}
-
 /// A destination, as far as permits are concerned.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct DestinationPermits {
     next_hops: Arc<[NextHop]>,
     path: Option<PathId>,
@@ -115,17 +98,16 @@ pub(crate) struct Limits {
     opens: Option<Timestamp>,
     /// Something was learned since it was last kept.
     learned_more: bool,
-    seconds: u32,
 }
 
 impl Limits {
-    pub(crate) fn new(setup: LimitsSetup) -> Self {
+    pub(crate) fn new(setup: LimitsSetup, now: Now) -> Self {
         Self {
             max_jobs: setup.max_jobs,
             max_sessions: setup.max_sessions.max(1),
             epoch: 0,
             jobs: 0,
-            memory: Memory::new(setup.max_per_path, setup.policies, setup.learned),
+            memory: Memory::new(setup.max_per_path, setup.policies, setup.learned, now),
             dice: setup.dice,
             paths: HashMap::new(),
             by_hops: HashMap::new(),
@@ -143,7 +125,6 @@ impl Limits {
             contended: false,
             opens: None,
             learned_more: false,
-            seconds: 0,
         }
     }
 
@@ -161,11 +142,10 @@ impl Limits {
             Told::Hurry(destination) => self.hurry(destination, now.inside),
             Told::Gone(destination) => {
                 self.gone(destination);
-                self.outputs.push(Output::Left(destination));
+                self.outputs.push(Output::News(News::Left(destination)));
             }
             Told::Time => {}
             Told::Ended => self.max_jobs = 0,
-            Told::Tick => self.tick(now),
         }
     }
 
@@ -179,13 +159,8 @@ impl Limits {
             .entry(destination)
             .or_insert_with(|| DestinationPermits {
                 next_hops,
-                path: None,
-                waiting: 0,
-                recent: 0,
-                turn: None,
                 looked_up: now.inside,
-                is_looking: false,
-                is_outdated: false,
+                ..DestinationPermits::default()
             });
         let is_due = known.path.is_none() || now.inside.since(known.looked_up) >= LOOKUP_AGAIN;
         if is_due && !known.is_looking {
@@ -243,7 +218,8 @@ impl Limits {
             ),
             Adjustment::StillShut => tracing::info!(?hops, reason, "a destination still does not answer"),
         }
-        self.outputs.push(Output::Unanswered(path_id, reason.to_owned()));
+        self.outputs
+            .push(Output::News(News::Unanswered(path_id, reason.to_owned())));
     }
 
     fn returned(&mut self, permit: PermitId, signal: Option<Signal>, now: Timestamp) {
@@ -282,15 +258,6 @@ impl Limits {
                 path.destinations -= 1;
             }
             self.touch(id);
-        }
-    }
-
-    fn tick(&mut self, now: Now) {
-        self.seconds += 1;
-        if self.seconds >= KEEP_EVERY && std::mem::take(&mut self.learned_more) {
-            self.seconds = 0;
-            let learned = self.learned(now);
-            self.outputs.push(Output::Keep(learned));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The outlooks of paths that the engine gets, and when they change because time has passed.
 
 use super::{Limits, Output};
-use crate::engine::PathId;
+use crate::engine::{News, PathId};
 use spool_core::Timestamp;
 use std::cmp::Reverse;
 
@@ -18,14 +18,14 @@ impl Limits {
             if let Some(path) = self.paths.remove(&id) {
                 self.by_hops.remove(&path.hops);
                 self.memory.rest(path.hops, path.pace);
-                self.outputs.push(Output::Forgotten(id));
+                self.outputs.push(Output::News(News::Forgotten(id)));
             }
             return;
         }
         let outlook = path.outlook(now);
         if path.told != Some(outlook) {
             path.told = Some(outlook);
-            self.outputs.push(Output::Outlook(id, outlook));
+            self.outputs.push(Output::News(News::Outlook(id, outlook)));
         }
         let opens = outlook.until.filter(|_| !path.turns.is_empty());
         if path.opens != opens {
@@ -44,21 +44,23 @@ impl Limits {
     pub(super) fn tell_all(&mut self) {
         let contended = self.is_full() && self.ready.iter().any(|(_, _, id)| self.has_a_share_left(*id));
         if std::mem::replace(&mut self.contended, contended) != contended {
-            self.outputs.push(Output::Contended(contended));
+            self.outputs.push(Output::News(News::Contended(contended)));
         }
         let opens = self.next_opening();
         if std::mem::replace(&mut self.opens, opens) != opens {
-            self.outputs.push(Output::Opens(opens));
+            self.outputs.push(Output::News(News::Opens(opens)));
         }
         // What the engine reads of a path comes before the permits that it starts attempts with.
         self.outputs.sort_by_key(|output| match output {
             Output::LookUp(..) => 0,
-            Output::Path(..) => 1,
-            Output::Outlook(..) => 2,
-            Output::Unanswered(..) => 3,
-            Output::Contended(_) => 4,
             Output::Granted { .. } => 5,
-            Output::Left(_) | Output::Forgotten(_) | Output::Opens(_) | Output::Keep(_) => 6,
+            Output::News(news) => match news {
+                News::Path(..) => 1,
+                News::Outlook(..) => 2,
+                News::Unanswered(..) => 3,
+                News::Contended(_) => 4,
+                News::Left(_) | News::Forgotten(_) | News::Opens(_) => 6,
+            },
         });
     }
 

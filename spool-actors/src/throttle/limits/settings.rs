@@ -1,7 +1,7 @@
 //! What can be set while a spool runs, and what is forgotten on demand.
 
 use super::Limits;
-use crate::engine::{Now, PathId};
+use crate::engine::PathId;
 use spool_core::{NextHop, Policies};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Limits {
     }
 
     /// Forgets what was learned of the path with these hosts, and of that of the destination with these next hops.
-    pub(crate) fn reset(&mut self, hops: &Arc<[NextHop]>, now: Now) {
+    pub(crate) fn reset(&mut self, hops: &Arc<[NextHop]>) {
         let of_destination = self.destinations.values();
         let mut of_destination = of_destination.filter(|known| known.next_hops == *hops);
         let own = self.by_hops.get(hops).copied();
@@ -53,7 +53,7 @@ impl Limits {
             self.touched.insert(*id);
         }
         if own.is_none() {
-            self.memory.reset(hops, now);
+            self.memory.reset(hops);
         }
         self.learned_more = true;
     }

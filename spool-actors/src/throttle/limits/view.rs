@@ -1,8 +1,8 @@
 //! What can be seen of the limits, and what was learned.
 
 use super::{Limits, share};
-use crate::engine::{DestinationId, Now};
-use crate::pace::Doing;
+use crate::engine::{DestinationCounts, DestinationId, Now};
+use crate::outcome::DestinationState;
 use crate::throttle::memory;
 use spool_core::{Hold, LearnedDestination, NextHop};
 use std::cmp::Reverse;
@@ -34,7 +34,7 @@ impl Limits {
         let path = id.and_then(|id| self.paths.get(&id));
         let of_pace = match path {
             Some(path) => path.pace.holds(now.inside, path.out, ahead),
-            None => self.memory.look(next_hops, now).holds(now.inside, 0, ahead),
+            None => self.memory.look(next_hops).holds(now.inside, 0, ahead),
         };
         let mut holds: Vec<Hold> = of_pace.into_iter().map(|hold| on_wall(hold, now)).collect();
         if self.max_jobs == 0 {
@@ -56,37 +56,49 @@ impl Limits {
         holds
     }
 
-    /// How the path of each of these destinations is doing; then those paths of which something is known beside them.
-    pub(crate) fn doings(&self, asked: &[Arc<[NextHop]>], now: Now) -> Doings {
+    /// The state of each destination of which the engine has counted messages, and of those paths of which something is known beside them; those
+    /// with the most messages come first.
+    pub(crate) fn states(&self, counted: Vec<DestinationCounts>, now: Now) -> Vec<DestinationState> {
         let known = self.destinations.values();
         let known: HashMap<_, _> = known
             .filter_map(|known| Some((&known.next_hops, self.paths.get(&known.path?)?)))
             .collect();
-        let of = |hops: &Arc<[NextHop]>| {
+        let of = |counts: DestinationCounts| {
+            let hops = &counts.next_hops;
             let path = known
                 .get(hops)
                 .copied()
                 .or_else(|| self.paths.get(self.by_hops.get(hops)?));
-            match path {
-                Some(path) => (Arc::clone(&path.hops), path.pace.doing()),
-                None => (Arc::clone(hops), self.memory.look(hops, now).doing()),
+            let state = match path {
+                Some(path) => path.pace.state(&path.hops, now),
+                None => self.memory.look(hops).state(hops, now),
+            };
+            DestinationState {
+                next_hops: counts.next_hops,
+                messages: counts.messages,
+                waiting: counts.waiting,
+                running: counts.running,
+                ..state
             }
         };
-        let asked: Vec<_> = asked.iter().map(of).collect();
-        let seen: HashSet<_> = asked.iter().map(|(path, _)| Arc::clone(path)).collect();
+        let mut states: Vec<_> = counted.into_iter().map(of).collect();
+        let seen: HashSet<_> = states.iter().map(|state| Arc::clone(&state.path)).collect();
+        let listed = self.paths.values().map(|path| (&path.hops, &path.pace));
         // A path may be kept for a permit alone.
-        let listed = self
-            .paths
-            .values()
-            .filter(|path| path.pace.is_worth_remembering());
-        let listed = listed.map(|path| (Arc::clone(&path.hops), path.pace.doing()));
-        let resting = self.memory.resting(now);
-        let resting = resting.map(|(hops, pace)| (Arc::clone(hops), pace.doing()));
-        let others = listed.chain(resting).filter(|(hops, _)| !seen.contains(hops));
-        Doings {
-            others: others.collect(),
-            asked,
-        }
+        let listed = listed.filter(|(_, pace)| pace.is_worth_remembering());
+        let others = listed.chain(self.memory.resting());
+        let others = others.filter(|(hops, _)| !seen.contains(*hops));
+        states.extend(others.map(|(hops, pace)| pace.state(hops, now)));
+        states.sort_by(|a, b| {
+            let by_messages = b.messages.cmp(&a.messages);
+            by_messages.then_with(|| a.next_hops.cmp(&b.next_hops))
+        });
+        states
+    }
+
+    /// The same as [`Limits::learned`], if something was learned since the last call.
+    pub(crate) fn learned_more(&mut self, now: Now) -> Option<Vec<LearnedDestination>> {
+        std::mem::take(&mut self.learned_more).then(|| self.learned(now))
     }
 
     /// What is worth remembering of all paths, the newest first; with times of the wall clock.
@@ -100,15 +112,6 @@ impl Limits {
         learned.sort_by_key(|learned| Reverse(learned.at));
         learned
     }
-}
-
-/// The hosts of paths, and how these are doing.
-#[derive(Debug, Default)]
-pub(crate) struct Doings {
-    /// In the order that was asked for.
-    pub(crate) asked: Vec<(Arc<[NextHop]>, Doing)>,
-    /// Those of which something is known beside them.
-    pub(crate) others: Vec<(Arc<[NextHop]>, Doing)>,
 }
 
 /// The hold of a pace with a time of the wall clock.

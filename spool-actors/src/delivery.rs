@@ -3,14 +3,12 @@
 //! It lives for the attempt, on one of the worker threads, and reports exactly once: what the agent said, or that the
 //! agent panicked, took too long, or was dropped. It decides nothing about the message.
 
-pub(crate) mod messages;
-
-use crate::spool::SpoolActor;
+use crate::engine::Input;
+use crate::spool::{Brought, SpoolActor};
 use crate::throttle::Permit;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context};
 use futures_util::FutureExt;
-use messages::AttemptEnded;
 use spool_core::{
     Attempt, AttemptReport, AttemptResult, DeliveryAgent, Job, MessageId, Timestamp, harmless, millis,
 };
@@ -108,15 +106,16 @@ impl EndReport {
     fn send(&mut self, report: AttemptReport) {
         let Some(spool) = self.spool.take() else { return };
         let duration_ms = millis(self.started.elapsed());
-        spool.do_send(AttemptEnded {
+        let attempt = Attempt {
+            at: self.at,
+            duration_ms,
+            report,
+        };
+        spool.do_send(Brought(Input::AttemptEnded {
             id: self.id,
-            attempt: Attempt {
-                at: self.at,
-                duration_ms,
-                report,
-            },
+            attempt,
             permit: self.permit.take(),
-        });
+        }));
     }
 }
 
