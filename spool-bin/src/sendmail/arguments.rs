@@ -74,14 +74,11 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             .map_err(|word| SendmailError::usage(format!("{}: is not UTF-8 text", word.to_string_lossy())))
     });
     let mut parser = Parser::default();
-    let mut only_recipients = false;
     while let Some(word) = words.next().transpose()? {
+        let only_recipients = !parser.sending.recipients.is_empty();
         match word.as_str() {
             "--" if !only_recipients => {
-                parser
-                    .sending
-                    .recipients
-                    .extend(words.by_ref().collect::<Result<Vec<_>, _>>()?);
+                parser.sending.recipients = words.by_ref().collect::<Result<_, _>>()?;
             }
             option if option.starts_with('-') => {
                 if only_recipients {
@@ -91,10 +88,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
                 }
                 parser.options(option, &mut words)?;
             }
-            recipient => {
-                only_recipients = true;
-                parser.sending.recipients.push(recipient.to_owned());
-            }
+            _ => parser.sending.recipients.push(word),
         }
     }
     parser.end()
@@ -133,13 +127,10 @@ impl Parser {
                 }
                 // They request the default, or have no meaning here.
                 'm' | 'n' | 'v' | 'G' | 'U' | 'c' | 'x' => {}
-                'b' | 'o' | 'O' | 'f' | 'r' | 'F' | 'N' | 'R' | 'V' | 'B' | 'C' | 'A' | 'e' | 'h' | 'L'
-                | 'p' | 'X' => {
+                letter if "boOfrFNRVBCAehLpX".contains(letter) => {
+                    let missing = || SendmailError::usage(format!("-{letter}: needs a value"));
                     let value = match rest {
-                        "" => words
-                            .next()
-                            .transpose()?
-                            .ok_or_else(|| SendmailError::usage(format!("-{letter}: needs a value")))?,
+                        "" => words.next().transpose()?.ok_or_else(missing)?,
                         rest => rest.to_owned(),
                     };
                     return self.valued(letter, value);
@@ -160,15 +151,22 @@ impl Parser {
                 if let Some((name, value)) = value.split_once('=')
                     && name.eq_ignore_ascii_case("requiretls")
                 {
-                    sending.requiretls = yes(value)?;
+                    let known = [("yes", true), ("no", false), ("true", true), ("false", false)];
+                    sending.requiretls = one_of("-O requiretls=", value, &known)?;
                 }
             }
             'f' | 'r' => sending.from = Some(value),
             'F' => sending.name = Some(value),
             'N' => sending.notify = Some(notify(&value)?),
-            'R' => sending.ret = Some(ret(&value)?),
+            'R' => {
+                let known = [("hdrs", Ret::Headers), ("full", Ret::Full)];
+                sending.ret = Some(one_of("-R ", &value, &known)?);
+            }
             'V' => sending.envid = Some(envid(value)?),
-            'B' => sending.body = Some(body(&value)?),
+            'B' => {
+                let known = [("7bit", BodyKind::SevenBit), ("8bitmime", BodyKind::EightBitMime)];
+                sending.body = Some(one_of("-B ", &value, &known)?);
+            }
             'C' => self.config = Some(value.into()),
             // Known to other sendmails; without effect here.
             _ => {}
@@ -177,26 +175,23 @@ impl Parser {
     }
 
     fn end(self) -> Result<Command, SendmailError> {
-        let Self {
-            sending,
-            config,
-            other,
-        } = self;
-        let plan = match other {
-            Some(_) if sending.extract || !sending.recipients.is_empty() => {
-                return Err(SendmailError::usage(
-                    "-bs, -bp, -bi and -q take neither recipients nor -t",
-                ));
+        let names_recipients = self.sending.extract || !self.sending.recipients.is_empty();
+        let plan = match (self.other, names_recipients) {
+            (Some(other), false) => other,
+            (Some(_), true) => {
+                let text = "-bs, -bp, -bi and -q take neither recipients nor -t";
+                return Err(SendmailError::usage(text));
             }
-            Some(other) => other,
-            None if sending.recipients.is_empty() && !sending.extract => {
-                return Err(SendmailError::usage(
-                    "no recipient: name one, or give -t to read them from the header",
-                ));
+            (None, true) => Plan::Send(self.sending),
+            (None, false) => {
+                let text = "no recipient: name one, or give -t to read them from the header";
+                return Err(SendmailError::usage(text));
             }
-            None => Plan::Send(sending),
         };
-        Ok(Command { plan, config })
+        Ok(Command {
+            plan,
+            config: self.config,
+        })
     }
 }
 
@@ -213,14 +208,13 @@ fn mode(value: &str) -> Result<Option<Plan>, SendmailError> {
     }
 }
 
-fn yes(value: &str) -> Result<bool, SendmailError> {
-    match value.to_ascii_lowercase().as_str() {
-        "yes" | "true" => Ok(true),
-        "no" | "false" => Ok(false),
-        _ => Err(SendmailError::usage(format!(
-            "-O requiretls={value}: must be yes or no"
-        ))),
-    }
+/// The value of `option` that `value` names, in any case.
+fn one_of<T: Copy>(option: &str, value: &str, known: &[(&str, T)]) -> Result<T, SendmailError> {
+    let found = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+    found.map(|(_, meant)| *meant).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        SendmailError::usage(format!("{option}{value}: must be {}", names.join(" or ")))
+    })
 }
 
 fn notify(value: &str) -> Result<Notify, SendmailError> {
@@ -241,14 +235,6 @@ fn notify(value: &str) -> Result<Notify, SendmailError> {
     Ok(notify)
 }
 
-fn ret(value: &str) -> Result<Ret, SendmailError> {
-    match value.to_ascii_lowercase().as_str() {
-        "full" => Ok(Ret::Full),
-        "hdrs" => Ok(Ret::Headers),
-        _ => Err(SendmailError::usage(format!("-R {value}: must be hdrs or full"))),
-    }
-}
-
 /// Whether `text` can be an ENVID.
 pub(crate) fn is_envid(text: &str) -> bool {
     (1..=MAX_ENVID).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -259,16 +245,6 @@ fn envid(value: String) -> Result<String, SendmailError> {
         true => Ok(value),
         false => Err(SendmailError::usage(format!(
             "-V {value}: must be 1 to {MAX_ENVID} characters of printable ASCII"
-        ))),
-    }
-}
-
-fn body(value: &str) -> Result<BodyKind, SendmailError> {
-    match value.to_ascii_lowercase().as_str() {
-        "7bit" => Ok(BodyKind::SevenBit),
-        "8bitmime" => Ok(BodyKind::EightBitMime),
-        _ => Err(SendmailError::usage(format!(
-            "-B {value}: must be 7bit or 8bitmime"
         ))),
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Every line of the message ends with CRLF already; a dot at the begin of a line is doubled, so that no line ends the message.
 
-use super::exit::Exit;
-use spool_core::{BodyKind, Envelope};
+use super::exit::{Exit, SendmailError};
+use spool_core::{Envelope, Stage};
+use spool_smtp::client::{Capabilities, mail, rcpt};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Bytes of a line of a reply, and lines of a reply.
@@ -15,10 +16,8 @@ const MAX_REPLY: (u64, usize) = (4096, 256);
 pub(super) enum SubmitFailure {
     /// The service does not run, or ends the connection: the message may be left in the drop directory.
     Down(String),
-    /// The service runs and cannot accept it now.
-    Later(String),
-    /// The service refuses it.
-    Refused(Exit, String),
+    /// The service runs and does not accept it.
+    Refused(SendmailError),
 }
 
 impl From<io::Error> for SubmitFailure {
@@ -32,14 +31,6 @@ impl From<io::Error> for SubmitFailure {
     }
 }
 
-/// The stage of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReplyStage {
-    Other,
-    Recipient,
-    Message,
-}
-
 /// Submits `message`, whose lines end with CRLF. `Ok` only when the service has replied that it has the message, durably.
 /// `at_message` is called when the service waits for the message: before that it cannot have accepted it.
 pub(super) fn submit<S: Read + Write>(
@@ -50,37 +41,39 @@ pub(super) fn submit<S: Read + Write>(
     at_message: impl FnOnce(&S) -> io::Result<()>,
 ) -> Result<(), SubmitFailure> {
     let mut session = Session(BufReader::new(stream));
-    session.expect(2, ReplyStage::Other)?;
-    let offered = session.command(&format!("EHLO {hostname}"), 2, ReplyStage::Other)?;
-    let offers = |name: &str| {
-        let mut lines = offered
-            .lines()
-            .skip(1)
-            .map(|line| line.get(4..).unwrap_or_default());
-        lines.any(|line| {
-            line.split(' ')
-                .next()
-                .is_some_and(|word| word.eq_ignore_ascii_case(name))
-        })
-    };
-    let mail = mail(envelope, message.len(), offers)?;
-    session.command(&mail, 2, ReplyStage::Other)?;
-    for recipient in &envelope.recipients {
-        let dsn = match recipient.notify.filter(|_| offers("DSN")) {
-            Some(notify) => format!(" NOTIFY={notify}"),
-            None => String::new(),
-        };
-        session.command(
-            &format!("RCPT TO:<{}>{dsn}", recipient.address),
-            2,
-            ReplyStage::Recipient,
-        )?;
+    session.expect(2, Stage::Connect)?;
+    let hello = session.command(&format!("EHLO {hostname}\r\n"), 2, Stage::Hello)?;
+    let offers = Capabilities::parse(hello.lines().map(|line| line.get(4..).unwrap_or_default()));
+    let (utf8, requiretls) = (envelope.parameters.smtputf8, envelope.parameters.requiretls);
+    for (lacks, name, why) in [
+        (utf8 && !offers.smtputf8, "SMTPUTF8", "an address"),
+        (
+            requiretls && !offers.requiretls,
+            "REQUIRETLS",
+            "-O requiretls=yes",
+        ),
+    ] {
+        if lacks {
+            let text = format!("the service does not offer {name}, which {why} needs");
+            return Err(SubmitFailure::Refused(SendmailError::new(
+                Exit::Unavailable,
+                text,
+            )));
+        }
     }
-    session.command("DATA", 3, ReplyStage::Other)?;
+    let mut line = String::new();
+    mail(&mut line, &offers, envelope, message, utf8);
+    session.command(&line, 2, Stage::Mail)?;
+    for recipient in &envelope.recipients {
+        line.clear();
+        rcpt(&mut line, &offers, recipient, utf8);
+        session.command(&line, 2, Stage::Rcpt)?;
+    }
+    session.command("DATA\r\n", 3, Stage::Data)?;
     at_message(session.0.get_ref())?;
     let written = session.text(message);
     // A service that refuses a message early may close the connection before all is sent: its reply has the reason.
-    let answer = session.expect(2, ReplyStage::Message);
+    let answer = session.expect(2, Stage::FinalReply);
     if let (Err(error), Err(SubmitFailure::Down(_))) = (written, &answer) {
         return Err(error.into());
     }
@@ -90,62 +83,11 @@ pub(super) fn submit<S: Read + Write>(
     Ok(())
 }
 
-/// The line of MAIL, with what the service offers and the message needs.
-fn mail(envelope: &Envelope, size: usize, offers: impl Fn(&str) -> bool) -> Result<String, SubmitFailure> {
-    let parameters = &envelope.parameters;
-    let missing = |name: &str, why: &str| {
-        SubmitFailure::Refused(
-            Exit::Unavailable,
-            format!("the service does not offer {name}, which {why} needs"),
-        )
-    };
-    let mut line = format!("MAIL FROM:<{}>", envelope.reverse_path.as_str());
-    if offers("SIZE") {
-        line.push_str(&format!(" SIZE={size}"));
-    }
-    if parameters.body == BodyKind::EightBitMime && offers("8BITMIME") {
-        line.push_str(" BODY=8BITMIME");
-    }
-    if parameters.smtputf8 {
-        match offers("SMTPUTF8") {
-            true => line.push_str(" SMTPUTF8"),
-            false => return Err(missing("SMTPUTF8", "an address")),
-        }
-    }
-    if parameters.requiretls {
-        match offers("REQUIRETLS") {
-            true => line.push_str(" REQUIRETLS"),
-            false => return Err(missing("REQUIRETLS", "-O requiretls=yes")),
-        }
-    }
-    if offers("DSN") {
-        if let Some(ret) = parameters.ret {
-            line.push_str(&format!(" RET={ret}"));
-        }
-        if let Some(envid) = &parameters.envid {
-            line.push_str(&format!(" ENVID={}", xtext(envid)));
-        }
-    }
-    Ok(line)
-}
-
-/// RFC 3461 section 4.
-fn xtext(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'!'..=b'~' if byte != b'+' && byte != b'=' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("+{byte:02X}")),
-        }
-    }
-    out
-}
-
 struct Session<S>(BufReader<S>);
 
 impl<S: Read + Write> Session<S> {
-    fn command(&mut self, line: &str, class: u16, stage: ReplyStage) -> Result<String, SubmitFailure> {
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+    fn command(&mut self, line: &str, class: u16, stage: Stage) -> Result<String, SubmitFailure> {
+        self.0.get_mut().write_all(line.as_bytes())?;
         self.expect(class, stage)
     }
 
@@ -163,7 +105,7 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// A reply of this class, with all its lines.
-    fn expect(&mut self, class: u16, stage: ReplyStage) -> Result<String, SubmitFailure> {
+    fn expect(&mut self, class: u16, stage: Stage) -> Result<String, SubmitFailure> {
         let mut all = String::new();
         for _ in 0..MAX_REPLY.1 {
             let mut line = Vec::new();
@@ -194,25 +136,24 @@ impl<S: Read + Write> Session<S> {
 }
 
 /// The error for a negative reply.
-fn trouble(code: u16, line: &str, stage: ReplyStage) -> SubmitFailure {
+fn trouble(code: u16, line: &str, stage: Stage) -> SubmitFailure {
     let text = format!("the service answered: {line}");
     let enhanced = line.get(4..).unwrap_or_default();
-    match code {
-        421 => SubmitFailure::Down(text),
-        400..=499 => SubmitFailure::Later(text),
-        _ if enhanced.starts_with("5.7.") => SubmitFailure::Refused(Exit::NoPermission, text),
-        _ if stage == ReplyStage::Recipient => SubmitFailure::Refused(Exit::NoUser, text),
-        _ if stage == ReplyStage::Message || enhanced.starts_with("5.3.4") => {
-            SubmitFailure::Refused(Exit::Data, text)
-        }
-        _ => SubmitFailure::Refused(Exit::Unavailable, text),
-    }
+    let exit = match code {
+        421 => return SubmitFailure::Down(text),
+        400..=499 => Exit::TryAgain,
+        _ if enhanced.starts_with("5.7.") => Exit::NoPermission,
+        _ if stage == Stage::Rcpt => Exit::NoUser,
+        _ if stage == Stage::FinalReply || enhanced.starts_with("5.3.4") => Exit::Data,
+        _ => Exit::Unavailable,
+    };
+    SubmitFailure::Refused(SendmailError::new(exit, text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spool_core::{Address, MailParameters, Notify, Recipient, Ret, ReversePath};
+    use spool_core::{Address, BodyKind, MailParameters, Notify, Recipient, Ret, ReversePath};
 
     /// Answers each read with the next piece, and keeps what was written.
     struct Scripted {
@@ -302,7 +243,7 @@ mod tests {
             change(&mut envelope.parameters);
             let (result, written) = run(OPEN, &envelope, b"x\r\n");
             assert!(
-                matches!(result, Err(SubmitFailure::Refused(Exit::Unavailable, _))),
+                matches!(&result, Err(SubmitFailure::Refused(error)) if error.exit == Exit::Unavailable),
                 "{result:?}"
             );
             assert_eq!(written, "EHLO here.example\r\n");
@@ -343,8 +284,7 @@ mod tests {
             let found = match run(answers, &envelope(), b"x\r\n").0 {
                 Ok(()) => Ok(()),
                 Err(SubmitFailure::Down(_)) => Err(None),
-                Err(SubmitFailure::Later(_)) => Err(Some(Exit::TryAgain)),
-                Err(SubmitFailure::Refused(exit, _)) => Err(Some(exit)),
+                Err(SubmitFailure::Refused(error)) => Err(Some(error.exit)),
             };
             assert_eq!(found, expected, "{answers}");
         }

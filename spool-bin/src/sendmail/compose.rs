@@ -1,14 +1,14 @@
 //! The envelope and the message that `sendmail` submits.
 
-use super::addresses::addresses;
 use super::arguments::Sending;
 use super::exit::{Exit, SendmailError};
-use super::message::{Letter, Missing, from_value};
+use super::message::{Letter, from_value};
 use crate::config::Config;
 use nix::unistd::{Uid, User};
 use spool_core::{
     Address, BodyKind, Clock, Envelope, FlowId, MailParameters, Recipient, ReversePath, SystemClock,
 };
+use spool_smtp::submission::{Completion, addresses};
 use std::collections::HashSet;
 
 /// The reverse-path, and the address for a From that is missing.
@@ -59,25 +59,20 @@ pub(super) fn compose(
     let mut seen = HashSet::new();
     recipients.retain(|address| seen.insert(address.clone()));
     let most = config.server.recipients;
-    match recipients.len() {
-        0 => {
-            return Err(SendmailError::data(
-                "neither the command line nor the header names a recipient",
-            ));
-        }
-        count if count > most => {
-            return Err(SendmailError::data(format!(
-                "{count} recipients are more than the {most} that a message may have"
-            )));
-        }
-        _ => {}
+    let count = recipients.len();
+    if count == 0 {
+        let text = "neither the command line nor the header names a recipient";
+        return Err(SendmailError::data(text));
     }
-    let id = FlowId::random();
-    let message = letter.completed(&Missing {
-        from: &from_value(sending.name.as_deref(), &from),
-        date: &SystemClock.now().rfc5322(),
-        message_id: &format!("<{id}@{}>", config.hostname),
-    });
+    if count > most {
+        let text = format!("{count} recipients are more than the {most} that a message may have");
+        return Err(SendmailError::data(text));
+    }
+    let completion = Completion {
+        now: SystemClock.now(),
+        message_id: &format!("{}@{}", FlowId::random(), config.hostname),
+    };
+    let message = letter.completed(&from_value(sending.name.as_deref(), &from), &completion);
     let recipient = |address| Recipient {
         notify: sending.notify,
         ..Recipient::new(address)

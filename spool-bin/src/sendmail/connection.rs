@@ -5,10 +5,10 @@ use super::exit::{Exit, SendmailError};
 use crate::config::Config;
 use socket2::{Domain, SockAddr, Socket, Type};
 use spool_core::Envelope;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time for one reply, and for a part of the message to be read. The final reply waits for the disk.
 const REPLY: Duration = Duration::from_secs(300);
@@ -16,8 +16,6 @@ const REPLY: Duration = Duration::from_secs(300);
 const EARLY_REPLY: Duration = Duration::from_secs(10);
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time between two attempts to connect to a Unix socket whose queue is full.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// A connection to the service, over a Unix socket or TCP.
 pub(super) struct ServiceConnection(Socket);
@@ -67,36 +65,27 @@ impl ServiceConnection {
 
 /// The time for each reply before the message: long where there is no drop directory.
 pub(super) const fn before_message(config: &Config) -> Duration {
-    if config.drop_dir.is_some() {
-        EARLY_REPLY
-    } else {
-        REPLY
+    match config.drop_dir {
+        Some(_) => EARLY_REPLY,
+        None => REPLY,
     }
 }
 
-/// Connects to the Unix socket `path`. The system has no time limit: it would wait forever when the queue of a service that does
-/// not accept connections is full.
+/// Connects to the Unix socket `path`, `within` this time: without a limit the system waits forever when the queue of a service
+/// that does not accept connections is full. The limit is that of writes.
 fn connect(path: &Path, within: Duration) -> io::Result<Socket> {
-    let (socket, address) = (
-        Socket::new(Domain::UNIX, Type::STREAM, None)?,
-        SockAddr::unix(path)?,
-    );
-    socket.set_nonblocking(true)?;
-    let end = Instant::now() + within;
-    loop {
-        match socket.connect(&address) {
-            Ok(()) => break,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Err(_) if Instant::now() >= end => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the service does not accept connections",
-                ));
-            }
-            Err(_) => std::thread::sleep(RETRY),
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(within))?;
+    let full = io::Error::new(io::ErrorKind::TimedOut, "the service does not accept connections");
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    connected.map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            full
+        } else {
+            error
         }
-    }
-    socket.set_nonblocking(false)?;
+    })?;
+    socket.set_write_timeout(None)?;
     Ok(socket)
 }
 
@@ -125,32 +114,21 @@ pub(super) fn session(config: &Config) -> Result<(), SendmailError> {
 fn joined(mut from: Socket) -> io::Result<()> {
     let mut to = from.try_clone()?;
     std::thread::spawn(move || {
-        let copied = copy(&mut io::stdin().lock(), &mut to);
+        let copied = io::copy(&mut io::stdin().lock(), &mut to);
         // The service sends the rest.
-        copied.and_then(|()| to.shutdown(Shutdown::Write))
+        copied.and_then(|_| to.shutdown(Shutdown::Write))
     });
-    copy(&mut from, &mut io::stdout().lock())
-}
-
-/// Copies each piece as it arrives, because the other side waits for it.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let mut buffer = [0; 16 << 10];
-    loop {
-        let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        to.write_all(buffer.get(..count).unwrap_or_default())?;
-        to.flush()?;
-    }
+    let mut out = io::stdout().lock();
+    // Each line is written as it arrives, because the other side waits for it.
+    io::copy(&mut from, &mut out)?;
+    out.flush()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use spool_core::ReversePath;
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -163,7 +141,7 @@ mod tests {
         let mut queued = Vec::new();
         let error = loop {
             assert!(queued.len() < 100, "the queue is never full");
-            match connect(&path, Duration::ZERO) {
+            match connect(&path, Duration::from_millis(20)) {
                 Ok(stream) => queued.push(stream),
                 Err(error) => break error,
             }

@@ -4,12 +4,12 @@
 //! of the message. A CR within a line becomes a blank, as in Postfix: as a line end it could begin an unintended header field. Nothing
 //! is folded, encoded or reordered.
 
-use super::addresses::addresses;
 use super::exit::{Exit, SendmailError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
 use spool_core::{Address, is_hidden};
+use spool_smtp::submission::{Completion, Field, Fields, addresses, complete};
 use std::io::{BufRead, Read};
 
 /// Bytes of UTF-8 in one encoded word: with its frame at most 75 characters (RFC 2047 section 2).
@@ -44,15 +44,11 @@ pub(super) fn read(
             break;
         }
         if memchr(0, content).is_some() {
-            return Err(SendmailError::data(format!(
-                "line {number} of the message holds a NUL"
-            )));
+            let text = format!("line {number} of the message holds a NUL");
+            return Err(SendmailError::data(text));
         }
-        text.extend(
-            content
-                .iter()
-                .map(|byte| if *byte == b'\r' { b' ' } else { *byte }),
-        );
+        let blank = |byte: &u8| if *byte == b'\r' { b' ' } else { *byte };
+        text.extend(content.iter().map(blank));
         text.extend_from_slice(b"\r\n");
         if text.len() > most {
             return Err(too_large());
@@ -64,37 +60,21 @@ pub(super) fn read(
 /// A message divided into header fields and body.
 #[derive(Debug)]
 pub(super) struct Letter<'m> {
-    /// Each with its continuations and its last CRLF.
-    fields: Vec<&'m [u8]>,
+    fields: Vec<Field<'m>>,
     /// The text after the empty line.
     body: &'m [u8],
-}
-
-/// Values of fields that may be missing.
-#[derive(Debug)]
-pub(super) struct Missing<'a> {
-    pub(super) from: &'a str,
-    pub(super) date: &'a str,
-    pub(super) message_id: &'a str,
 }
 
 impl<'m> Letter<'m> {
     /// Divides `text`, whose lines end by CRLF. The header ends with an empty line, or before the first line that is no part of
     /// one. A first line `From ` is the separator of a mailbox file, and is left out.
     pub(super) fn of(text: &'m [u8]) -> Self {
-        let mut rest = text;
-        if rest.starts_with(b"From ") || rest.starts_with(b">From ") {
-            rest = line(rest).1;
-        }
-        let mut fields = Vec::new();
-        while is_field(line(rest).0) {
-            let mut behind = line(rest).1;
-            while matches!(behind.first(), Some(b' ' | b'\t')) {
-                behind = line(behind).1;
-            }
-            fields.push(rest.get(..rest.len() - behind.len()).unwrap_or(rest));
-            rest = behind;
-        }
+        let separator = text.starts_with(b"From ") || text.starts_with(b">From ");
+        let start = memchr(b'\n', text).filter(|_| separator).map_or(0, |end| end + 1);
+        let fields = Fields::from(text, start).take_while(|field| field.name().is_some());
+        let fields: Vec<_> = fields.collect();
+        let end = fields.last().map_or(start, |field| field.at + field.raw.len());
+        let rest = text.get(end..).unwrap_or_default();
         let body = rest.strip_prefix(b"\r\n").unwrap_or(rest);
         Self { fields, body }
     }
@@ -106,78 +86,44 @@ impl<'m> Letter<'m> {
     pub(super) fn recipients(&self, domain: &str) -> Result<Vec<Address>, SendmailError> {
         let again = ["resent-to", "resent-cc", "resent-bcc"];
         let first = ["to", "cc", "bcc"];
-        let wanted = match self.names().any(|name| again.contains(&name.as_str())) {
-            true => again,
-            false => first,
+        let is_again = |field: &Field<'_>| again.iter().any(|name| field.is(name));
+        let wanted = if self.fields.iter().any(is_again) {
+            again
+        } else {
+            first
         };
         let mut found = Vec::new();
-        for (name, field) in self.names().zip(&self.fields) {
-            if wanted.contains(&name.as_str()) {
-                let value = memchr(b':', field).and_then(|colon| field.get(colon + 1..));
+        for field in &self.fields {
+            if let Some(name) = wanted.iter().find(|name| field.is(name)) {
                 // A name may be in any character set; an address that is not UTF-8 is refused for its replacement character.
-                let value = String::from_utf8_lossy(value.unwrap_or_default());
-                let named = addresses(&value, domain);
+                let named = addresses(&String::from_utf8_lossy(field.value()), domain);
                 found.extend(named.map_err(|why| SendmailError::data(format!("{name}: {why}")))?);
             }
         }
         Ok(found)
     }
 
-    /// The message as it is sent: without Bcc and Resent-Bcc, with missing fields at the end of its header.
-    pub(super) fn completed(&self, missing: &Missing<'_>) -> Vec<u8> {
-        let names: Vec<String> = self.names().collect();
-        let mut out = Vec::new();
-        for (name, field) in names.iter().zip(&self.fields) {
-            if !["bcc", "resent-bcc"].contains(&name.as_str()) {
-                out.extend_from_slice(field);
-            }
+    /// The message as it is sent: without Bcc and Resent-Bcc, with missing fields at the end of its header: From with the value `from`,
+    /// Date and Message-ID.
+    pub(super) fn completed(&self, from: &str, completion: &Completion<'_>) -> Vec<u8> {
+        let mut message = Vec::new();
+        for field in &self.fields {
+            message.extend_from_slice(field.raw);
         }
-        for (name, value) in [
-            ("From", missing.from),
-            ("Date", missing.date),
-            ("Message-ID", missing.message_id),
-        ] {
-            if !names.iter().any(|found| found.eq_ignore_ascii_case(name)) {
-                out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-            }
+        if !self.fields.iter().any(|field| field.is("From")) {
+            message.extend_from_slice(format!("From: {from}\r\n").as_bytes());
         }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.body);
-        out
+        message.extend_from_slice(b"\r\n");
+        message.extend_from_slice(self.body);
+        complete(message, completion)
     }
-
-    /// The names of the fields, in small letters.
-    fn names(&self) -> impl Iterator<Item = String> {
-        self.fields.iter().map(|field| {
-            let colon = memchr(b':', field).unwrap_or(0);
-            let name = field.get(..colon).unwrap_or_default().trim_ascii_end();
-            String::from_utf8_lossy(name).to_ascii_lowercase()
-        })
-    }
-}
-
-/// The first line with its CRLF, and what follows it.
-fn line(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = memchr(b'\n', text).map_or(text.len(), |end| end + 1);
-    text.split_at(end)
-}
-
-/// Whether a line begins a header field (RFC 5322 section 3.6.8, and white space before the colon as in section 4.5).
-fn is_field(line: &[u8]) -> bool {
-    let Some(colon) = memchr(b':', line) else {
-        return false;
-    };
-    let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
-    !name.is_empty() && name.iter().all(|byte| (33..=126).contains(byte))
 }
 
 /// The value of From for `address` with a name, quoted or encoded as it needs.
 pub(super) fn from_value(name: Option<&str>, address: &Address) -> String {
     let name = name.map(str::trim).unwrap_or_default();
-    let name: String = name
-        .chars()
-        .filter(|c| !is_hidden(*c) && !c.is_control())
-        .collect();
+    let name = name.chars().filter(|c| !is_hidden(*c) && !c.is_control());
+    let name: String = name.collect();
     let plain = |c: char| c.is_ascii_alphanumeric() || " !#$%&'*+-/=?^_`{|}~".contains(c);
     let name = match name.as_str() {
         "" => return address.to_string(),

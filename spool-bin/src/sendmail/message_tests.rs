@@ -2,20 +2,24 @@
 
 use super::*;
 use proptest::prelude::*;
+use spool_core::Timestamp;
 
 fn lines(input: &[u8], dot_is_text: bool) -> Result<String, SendmailError> {
     let read = read(&mut &*input, dot_is_text, 1 << 20)?;
     Ok(String::from_utf8_lossy(&read).into_owned())
 }
 
-const MISSING: Missing<'_> = Missing {
-    from: "ada@here",
-    date: "now",
-    message_id: "<1@here>",
+const COMPLETION: Completion<'_> = Completion {
+    now: Timestamp(0),
+    message_id: "1@here",
 };
+/// The date of [`COMPLETION`].
+const DATE: &str = "Thu, 1 Jan 1970 00:00:00 +0000";
 
+/// The completed message, with `now` for the date that was added.
 fn completed(text: &str) -> String {
-    String::from_utf8(Letter::of(text.as_bytes()).completed(&MISSING)).unwrap()
+    let message = Letter::of(text.as_bytes()).completed("ada@here", &COMPLETION);
+    String::from_utf8(message).unwrap().replace(DATE, "now")
 }
 
 fn recipients(text: &str) -> Result<Vec<String>, String> {

@@ -4,7 +4,6 @@
 //! message is left in the drop directory, and the service takes it at its next start. The status is 0 only when the message is
 //! durable in either place. The command runs with the rights of its caller, and must not be setuid or setgid.
 
-mod addresses;
 mod arguments;
 mod client;
 mod compose;
@@ -46,7 +45,8 @@ pub(crate) fn by_name() -> Option<ExitCode> {
             tell(&format!("newaliases: {NO_ALIASES}"));
             Ok(())
         }
-        (_, Some((verb, rest))) if verb == "sendmail" && !is_help(rest) => sendmail(rest.to_vec()),
+        // `--help` is answered as for every command.
+        (_, Some((verb, rest))) if verb == "sendmail" && *rest != ["--help"] => sendmail(rest.to_vec()),
         _ => return None,
     };
     Some(match done {
@@ -57,11 +57,6 @@ pub(crate) fn by_name() -> Option<ExitCode> {
             ExitCode::from(exit as u8)
         }
     })
-}
-
-/// `spool sendmail --help` is answered as for every command.
-fn is_help(words: &[OsString]) -> bool {
-    words.len() == 1 && words.iter().all(|word| word == "--help")
 }
 
 fn sendmail(words: Vec<OsString>) -> Result<(), SendmailError> {
@@ -100,18 +95,15 @@ pub(crate) fn config_of_machine() -> Option<PathBuf> {
 
 /// `mailq` and `-bp`: the output of `spool status` for the service of this configuration.
 fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), SendmailError> {
-    let names = |words: &[OsString], name: &str| {
-        let is = |word: &OsString| word.to_string_lossy().split('=').next() == Some(name);
-        words.iter().any(is)
+    let names = |word: &OsString| {
+        let word = word.to_string_lossy();
+        ["--admin", "--spool"].contains(&word.split('=').next().unwrap_or_default())
     };
-    let elsewhere = names(&words, "--admin") || names(&words, "--spool");
-    if !elsewhere && std::env::var_os("SPOOL_ADMIN").is_none() {
-        let address = config.admin.ok_or_else(|| {
-            SendmailError::new(
-                Exit::Unavailable,
-                "listen.admin is off: there is no service to ask",
-            )
-        })?;
+    if !words.iter().any(names) && std::env::var_os("SPOOL_ADMIN").is_none() {
+        let off = "listen.admin is off: there is no service to ask";
+        let address = config
+            .admin
+            .ok_or_else(|| SendmailError::new(Exit::Unavailable, off))?;
         words.extend(["--admin".into(), format!("http://{}", reachable(address)).into()]);
     }
     cli::status(words).map_err(|failure| match failure {
@@ -126,37 +118,30 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), SendmailError> 
 fn send(sending: &Sending, config: &Config) -> Result<(), SendmailError> {
     let sender = sender(sending, config)?;
     let named = named(sending, config)?;
-    let text = message::read(
-        &mut io::stdin().lock(),
-        sending.dot_is_text,
-        config.server.message_size,
-    )?;
+    let most = config.server.message_size;
+    let text = message::read(&mut io::stdin().lock(), sending.dot_is_text, most)?;
     let letter = Letter::of(&text);
     let (envelope, message) = compose(sending, sender, named, &letter, config)?;
     drop(text);
-    if message.len() > config.server.message_size {
-        let most = config.server.message_size;
-        return Err(SendmailError::data(format!(
-            "the message is larger than {most} bytes"
-        )));
+    if message.len() > most {
+        let text = format!("the message is larger than {most} bytes");
+        return Err(SendmailError::data(text));
     }
     let sent = ServiceConnection::open(config)
         .map_err(SubmitFailure::Down)
         .and_then(|connection| {
             connection.submit(before_message(config), &config.hostname, &envelope, &message)
         });
-    match sent {
-        Ok(()) => Ok(()),
-        Err(SubmitFailure::Later(why)) => Err(SendmailError::new(Exit::TryAgain, why)),
-        Err(SubmitFailure::Refused(exit, why)) => Err(SendmailError::new(exit, why)),
-        Err(SubmitFailure::Down(why)) => {
-            let Some(dir) = &config.drop_dir else {
-                return Err(SendmailError::new(Exit::TryAgain, why));
-            };
-            dropbox::leave(dir, &envelope, &message).map_err(|error| {
-                let dir = dir.display();
-                SendmailError::new(Exit::TryAgain, format!("{why}; and {dir}: {error}"))
-            })
-        }
-    }
+    let why = match sent {
+        Ok(()) => return Ok(()),
+        Err(SubmitFailure::Refused(error)) => return Err(error),
+        Err(SubmitFailure::Down(why)) => why,
+    };
+    let Some(dir) = &config.drop_dir else {
+        return Err(SendmailError::new(Exit::TryAgain, why));
+    };
+    dropbox::leave(dir, &envelope, &message).map_err(|error| {
+        let dir = dir.display();
+        SendmailError::new(Exit::TryAgain, format!("{why}; and {dir}: {error}"))
+    })
 }

@@ -2,16 +2,19 @@
 
 /// The extensions that the client uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Capabilities {
+#[non_exhaustive]
+pub struct Capabilities {
     pub(super) pipelining: bool,
     pub(super) eight_bit_mime: bool,
-    pub(super) smtputf8: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
     pub(super) dsn: bool,
     pub(super) chunking: bool,
     /// SIZE; `Some(None)`: offered without a limit.
     pub(super) size: Option<Option<u64>>,
     pub(super) starttls: bool,
-    pub(super) requiretls: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
     /// The mechanisms of AUTH, in capitals.
     pub(super) auth: Vec<String>,
     /// LIMITS RCPTMAX (RFC 9422): recipients in one transaction.
@@ -24,7 +27,8 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     /// Parses the lines of the reply; the first one is the peer's name.
-    pub(super) fn parse<'l>(lines: impl Iterator<Item = &'l str>) -> Self {
+    #[must_use]
+    pub fn parse<'l>(lines: impl Iterator<Item = &'l str>) -> Self {
         let mut found = Self::default();
         for line in lines.skip(1) {
             let mut words = line.split_ascii_whitespace();

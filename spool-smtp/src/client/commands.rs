@@ -1,7 +1,9 @@
 //! The commands of a transaction for an envelope and the peer's extensions, and the reasons why a peer cannot accept a message.
 
 use super::capabilities::Capabilities;
-use spool_core::{Address, BodyKind, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels};
+use spool_core::{
+    Address, BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels,
+};
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -89,10 +91,10 @@ fn on_the_wire(address: &Address, utf8: bool) -> Cow<'_, str> {
     }
 }
 
-/// Appends MAIL; `utf8`: the message needs SMTPUTF8.
-pub(super) fn mail(line: &mut String, offers: &Capabilities, job: &Job, utf8: bool) {
-    let asked = &job.envelope.parameters;
-    let sender = match &job.envelope.reverse_path {
+/// Appends MAIL for a message with this envelope and body; `utf8`: it needs SMTPUTF8.
+pub fn mail(line: &mut String, offers: &Capabilities, envelope: &Envelope, body: &[u8], utf8: bool) {
+    let asked = &envelope.parameters;
+    let sender = match &envelope.reverse_path {
         ReversePath::Null => "".into(),
         ReversePath::Mailbox(address) => on_the_wire(address, utf8),
     };
@@ -102,9 +104,9 @@ pub(super) fn mail(line: &mut String, offers: &Capabilities, job: &Job, utf8: bo
     };
     add(format_args!("MAIL FROM:<{sender}>"));
     if offers.size.is_some() {
-        add(format_args!(" SIZE={}", job.body.len()));
+        add(format_args!(" SIZE={}", body.len()));
     }
-    if offers.eight_bit_mime && (asked.body == BodyKind::EightBitMime || !job.body.is_ascii()) {
+    if offers.eight_bit_mime && (asked.body == BodyKind::EightBitMime || !body.is_ascii()) {
         add(format_args!(" BODY=8BITMIME"));
     }
     if utf8 {
@@ -127,7 +129,7 @@ pub(super) fn mail(line: &mut String, offers: &Capabilities, job: &Job, utf8: bo
 }
 
 /// Appends RCPT; `utf8`: the message needs SMTPUTF8.
-pub(super) fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipient, utf8: bool) {
+pub fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipient, utf8: bool) {
     let _ = write!(line, "RCPT TO:<{}>", on_the_wire(&recipient.address, utf8));
     if offers.dsn {
         if let Some(notify) = recipient.notify {

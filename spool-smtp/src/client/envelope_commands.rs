@@ -63,7 +63,9 @@ impl EnvelopeCommands {
             commands.push(EnvelopeCommand::Reset, |text| text.push_str("RSET\r\n"));
         }
         let utf8 = needs_smtputf8(job, recipients);
-        commands.push(EnvelopeCommand::Mail, |text| mail(text, offers, job, utf8));
+        commands.push(EnvelopeCommand::Mail, |text| {
+            mail(text, offers, &job.envelope, &job.body, utf8)
+        });
         for index in recipients {
             if let Some(recipient) = job.envelope.recipient(*index) {
                 let rcpt = |text: &mut String| rcpt(text, offers, recipient, utf8);

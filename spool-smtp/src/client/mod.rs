@@ -42,6 +42,8 @@ mod transaction;
 mod wire;
 
 pub use agent::SmtpAgent;
+pub use capabilities::Capabilities;
+pub use commands::{mail, rcpt};
 pub use config::{Lookup, SmtpConfig};
 pub use credentials::{Credentials, CredentialsError};
 pub use dane::Tlsa;

@@ -2,12 +2,12 @@
 //!
 //! It only selects a key: a reader that parses the field differently sees a signature of another domain.
 
+use super::addresses::{AddressList, Mailbox};
 use super::fields::Fields;
-use memchr::memrchr;
 use spool_core::{a_labels, valid_domain};
 use thiserror::Error;
 
-/// The longest `From` field that is read: its addresses are copied. An address has at most 320 bytes.
+/// The longest `From` field that is read. An address has at most 320 bytes.
 const MAX_FIELD: usize = 64 << 10;
 
 /// Why a message has no author whose domain could sign it.
@@ -37,118 +37,21 @@ pub fn author_domain(message: &[u8]) -> Result<String, NoAuthor> {
     if field.raw.len() > MAX_FIELD {
         return Err(NoAuthor::Unreadable);
     }
-    let mut addresses = addresses(field.value())?.into_iter();
-    let address = addresses.next().ok_or(NoAuthor::None)?;
-    if addresses.next().is_some() {
-        return Err(NoAuthor::Several);
+    let text = String::from_utf8_lossy(field.value());
+    let list = AddressList::parse(&text, 2).map_err(|_| NoAuthor::Unreadable)?;
+    match list.mailboxes.as_slice() {
+        _ if list.has_group => Err(NoAuthor::Several),
+        [] => Err(NoAuthor::None),
+        [one] => domain(one).ok_or(NoAuthor::Unreadable),
+        [_, _, ..] => Err(NoAuthor::Several),
     }
-    domain(&address)
 }
 
-/// The addresses of a list without comments, quoted text and white space; at most two of them.
-fn addresses(list: &[u8]) -> Result<Vec<Vec<u8>>, NoAuthor> {
-    let mut found = Vec::new();
-    let (mut address, mut angle, mut literal) = (Vec::new(), false, false);
-    let mut bytes = list.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'(' if !literal => skip_comment(&mut bytes)?,
-            b'"' if !literal => {
-                skip_quoted(&mut bytes)?;
-                address.push(b'"');
-            }
-            b'<' if angle => return Err(NoAuthor::Unreadable),
-            b'<' => {
-                // What stood before it was a name.
-                address.clear();
-                angle = true;
-            }
-            b'>' if !angle => return Err(NoAuthor::Unreadable),
-            b'>' => {
-                found.push(std::mem::take(&mut address));
-                angle = false;
-                skip_to_comma(&mut bytes)?;
-            }
-            b'[' => {
-                literal = true;
-                address.push(byte);
-            }
-            b']' => {
-                literal = false;
-                address.push(byte);
-            }
-            b',' if !angle => {
-                found.extend(Some(std::mem::take(&mut address)).filter(|address| !address.is_empty()));
-            }
-            b':' if !angle && !literal => return Err(NoAuthor::Several),
-            b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => address.push(byte),
-        }
-        if found.len() > 1 {
-            return Ok(found);
-        }
-    }
-    if angle || literal {
-        return Err(NoAuthor::Unreadable);
-    }
-    found.extend(Some(address).filter(|address| !address.is_empty()));
-    Ok(found)
-}
-
-fn skip_comment(bytes: &mut impl Iterator<Item = u8>) -> Result<(), NoAuthor> {
-    let mut depth = 1_usize;
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => drop(bytes.next()),
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Ok(());
-        }
-    }
-    Err(NoAuthor::Unreadable)
-}
-
-fn skip_quoted(bytes: &mut impl Iterator<Item = u8>) -> Result<(), NoAuthor> {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => drop(bytes.next()),
-            b'"' => return Ok(()),
-            _ => {}
-        }
-    }
-    Err(NoAuthor::Unreadable)
-}
-
-/// Behind an address in angle brackets only comments and a comma may stand.
-fn skip_to_comma(bytes: &mut impl Iterator<Item = u8>) -> Result<(), NoAuthor> {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b',' => return Ok(()),
-            b'(' => skip_comment(bytes)?,
-            b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => return Err(NoAuthor::Unreadable),
-        }
-    }
-    Ok(())
-}
-
-fn domain(address: &[u8]) -> Result<String, NoAuthor> {
-    let at = memrchr(b'@', address).ok_or(NoAuthor::Unreadable)?;
-    let (local, domain) = address.split_at_checked(at).ok_or(NoAuthor::Unreadable)?;
-    let domain = std::str::from_utf8(domain.get(1..).unwrap_or_default());
-    let domain = domain.map_err(|_| NoAuthor::Unreadable)?;
-    // A route (RFC 5322 section 4.4) ends in a colon; any other second @ belongs to no address.
-    let local = local.rsplit(|byte| *byte == b':').next().unwrap_or_default();
-    let readable =
-        !local.is_empty() && !local.contains(&b'@') && valid_domain(domain) && !domain.starts_with('[');
-    let ascii = a_labels(domain);
-    match readable && ascii.is_ascii() {
-        true => Ok(ascii.into_owned()),
-        false => Err(NoAuthor::Unreadable),
-    }
+fn domain(mailbox: &Mailbox<'_>) -> Option<String> {
+    let domain = mailbox.domain()?;
+    let ascii = a_labels(&domain);
+    let readable = valid_domain(&domain) && !domain.starts_with('[') && ascii.is_ascii();
+    readable.then(|| ascii.into_owned())
 }
 
 #[cfg(test)]

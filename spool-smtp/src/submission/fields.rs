@@ -6,30 +6,33 @@ use memchr::memchr;
 
 /// One header field with its continuation lines, or another line.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Field<'m> {
+pub struct Field<'m> {
     /// Where it begins in the message.
-    pub(crate) at: usize,
+    pub at: usize,
     /// All of its lines with their line ends.
-    pub(crate) raw: &'m [u8],
+    pub raw: &'m [u8],
     /// The position of the colon in `raw`; `None`: not a header field.
     colon: Option<usize>,
 }
 
 impl<'m> Field<'m> {
     /// The name as it was written; `None`: not a header field.
-    pub(crate) fn name(&self) -> Option<&'m [u8]> {
+    #[must_use]
+    pub fn name(&self) -> Option<&'m [u8]> {
         let name = self.raw.get(..self.colon?)?;
         Some(name.trim_ascii_end())
     }
 
     /// The text after the colon, line ends included.
-    pub(crate) fn value(&self) -> &'m [u8] {
+    #[must_use]
+    pub fn value(&self) -> &'m [u8] {
         let start = self.colon.map_or(0, |colon| colon + 1);
         self.raw.get(start..).unwrap_or_default()
     }
 
     /// Whether its name is `name`, in any case.
-    pub(crate) fn is(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
         self.name()
             .is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
     }
@@ -37,19 +40,21 @@ impl<'m> Field<'m> {
 
 /// The fields of a header section, from the top.
 #[derive(Debug, Clone)]
-pub(crate) struct Fields<'m> {
+pub struct Fields<'m> {
     message: &'m [u8],
     at: usize,
 }
 
 impl<'m> Fields<'m> {
     /// Those of `message`.
-    pub(crate) const fn of(message: &'m [u8]) -> Self {
+    #[must_use]
+    pub const fn of(message: &'m [u8]) -> Self {
         Self { message, at: 0 }
     }
 
     /// Those from a field that begins at `at`.
-    pub(crate) const fn from(message: &'m [u8], at: usize) -> Self {
+    #[must_use]
+    pub const fn from(message: &'m [u8], at: usize) -> Self {
         Self { message, at }
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Nothing here refuses a message, folds, re-encodes or reorders.
 
+mod addresses;
 mod author;
 mod fields;
 mod fix;
 
+pub use addresses::addresses;
 pub use author::{NoAuthor, author_domain};
-pub(crate) use fields::{Field, Fields, body_start};
+pub(crate) use fields::body_start;
+pub use fields::{Field, Fields};
 pub(crate) use fix::insert;
 pub use fix::{Completion, FixSubmissions, complete};
