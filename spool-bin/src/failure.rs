@@ -29,21 +29,21 @@ pub(crate) enum Failure {
 impl Failure {
     /// Prints it on standard error; returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        match self {
-            Self::CommandLine(text) => print::tell(text.trim_end()),
-            Self::Failed(text) | Self::Usage(text) | Self::Locked(text) | Self::NoSuchMessage(text) => {
-                print::print_error(text);
-                if let Some(advice) = descriptors::advice(text) {
-                    print::print_error(&advice);
-                }
+        let (text, status) = match self {
+            Self::Failed(text) => (text, 1),
+            Self::Usage(text) => (text, 2),
+            Self::CommandLine(text) => {
+                print::tell(text.trim_end());
+                return ExitCode::from(2);
             }
+            Self::Locked(text) => (text, 3),
+            Self::NoSuchMessage(text) => (text, 4),
+        };
+        print::print_error(text);
+        if let Some(advice) = descriptors::advice(text) {
+            print::print_error(&advice);
         }
-        match self {
-            Self::Failed(_) => ExitCode::from(1),
-            Self::Usage(_) | Self::CommandLine(_) => ExitCode::from(2),
-            Self::Locked(_) => ExitCode::from(3),
-            Self::NoSuchMessage(_) => ExitCode::from(4),
-        }
+        ExitCode::from(status)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use rustix::fs::OFlags;
 use std::fmt::Display;
-use std::fs::{File, FileType, OpenOptions};
-use std::io::Read;
+use std::fs::{File, FileType, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -86,6 +86,24 @@ fn regular(kind: FileType) -> Result<(), String> {
         _ => "a device",
     };
     Err(format!("is {what}, and must be a regular file"))
+}
+
+/// Makes the file `path` of these parts with its mode, whatever the umask is, and syncs it. A file or a link that exists is not touched.
+pub(crate) fn create(path: &Path, mode: u32, parts: &[&[u8]]) -> io::Result<File> {
+    let mut new = OpenOptions::new();
+    let mut file = new.write(true).create_new(true).mode(0o600).open(path)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// The directory of `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir == Path::new("") => Path::new("."),
+        dir => dir.unwrap_or(Path::new("/")),
+    }
 }
 
 /// The permissions of `path`, when they have any of those in `others`.

@@ -3,6 +3,7 @@
 //!
 //! Line ends are not escaped. Only the text of a message, printed byte for byte, does not pass here.
 
+use serde::Serialize;
 use spool_core::visible;
 use std::io::{self, Write};
 
@@ -14,21 +15,22 @@ pub(crate) struct Visible<W> {
     begun: Vec<u8>,
 }
 
-/// Output of a listing.
-pub(crate) trait Canvas: Write {
-    /// Sets a colour by a control sequence, which is not escaped.
-    ///
-    /// # Errors
-    /// As a write.
-    fn colour(&mut self, sequence: &str) -> io::Result<()>;
-}
-
 impl<W: Write> Visible<W> {
     pub(crate) const fn new(out: W) -> Self {
         Self {
             out,
             begun: Vec::new(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> W {
+        self.out
+    }
+
+    /// Sets a colour by a control sequence, which is not escaped.
+    pub(crate) fn colour(&mut self, sequence: &str) -> io::Result<()> {
+        self.out.write_all(sequence.as_bytes())
     }
 
     fn text(&mut self, text: &str) -> io::Result<()> {
@@ -81,17 +83,10 @@ impl<W: Write> Write for Visible<W> {
     }
 }
 
-impl<W: Write> Canvas for Visible<W> {
-    fn colour(&mut self, sequence: &str) -> io::Result<()> {
-        self.out.write_all(sequence.as_bytes())
-    }
-}
-
-#[cfg(test)]
-impl Canvas for Vec<u8> {
-    fn colour(&mut self, sequence: &str) -> io::Result<()> {
-        self.write_all(sequence.as_bytes())
-    }
+/// Writes a line of JSON.
+pub(crate) fn json_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
 }
 
 /// `text` with hidden characters except line ends escaped.

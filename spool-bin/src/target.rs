@@ -1,21 +1,31 @@
-//! The HTTP client with which commands ask a running service.
-//!
-//! It is small because its peer is known: HTTP/1.1, with answers that end with the connection, by their length or in chunks, read
-//! as a stream.
+//! The HTTP client with which commands ask a running service. Answers are read as a stream.
 
 use crate::admin::Token;
 use crate::failure::Failure;
 use crate::loading::LOADING;
 use crate::owner;
 use crate::print::print_error;
+use bytes::{Buf, Bytes};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::handshake;
+use hyper::{Request, Response, header};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Time for the head of an answer, and for each part of its body.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between two requests to a service that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest line of an answer: one message with millions of recipients.
 const MAX_LINE: u64 = 4 << 30;
 
@@ -25,52 +35,44 @@ pub(crate) struct Service {
     authority: String,
     token: Option<Token>,
     /// The token's file, when only a program whose user may read it gets the token.
-    readers_of: Option<PathBuf>,
-    /// What the user can do without a service.
-    instead: Option<&'static str>,
+    pub(crate) readers_of: Option<PathBuf>,
+    /// What the user can do without a service, for the error when none answers.
+    pub(crate) instead: Option<&'static str>,
 }
 
-/// The body of an answer, line by line.
+/// An answer, whose body is read line by line.
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     /// How much of the mail of earlier runs is loaded, in percent, while loading is not complete.
     loading: Option<u8>,
-    body: Box<dyn BufRead>,
+    body: BufReader<AnswerBody>,
+}
+
+/// The body of an answer. The runtime has its connection.
+struct AnswerBody {
+    runtime: Runtime,
+    incoming: Incoming,
+    piece: Bytes,
 }
 
 impl Service {
     /// `http://host:port`.
     pub(crate) fn new(url: &str, token: Option<Token>) -> Result<Self, Failure> {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        match authority
-            .filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n']))
-        {
-            Some(authority) => Ok(Self {
-                authority: authority.to_owned(),
-                token,
-                readers_of: None,
-                instead: None,
-            }),
-            None => Err(Failure::Usage(format!(
-                "--admin {url}: expected http://HOST:PORT"
-            ))),
-        }
+        let authority = authority
+            .filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n']));
+        let wrong = || Failure::Usage(format!("--admin {url}: expected http://HOST:PORT"));
+        Ok(Self {
+            authority: authority.ok_or_else(wrong)?.to_owned(),
+            token,
+            readers_of: None,
+            instead: None,
+        })
     }
 
-    /// Sends the token only to a program of this machine whose user may read `file`.
-    pub(crate) fn of_readers(self, file: PathBuf) -> Self {
-        Self {
-            readers_of: Some(file),
-            ..self
-        }
-    }
-
-    /// When no service answers, the error also says what can be done without one.
-    pub(crate) fn or(self, instead: &'static str) -> Self {
-        Self {
-            instead: Some(instead),
-            ..self
-        }
+    /// The answer to GET, as by [`request`](Self::request).
+    pub(crate) fn get(&self, path: &str) -> Result<HttpAnswer, Failure> {
+        self.request("GET", path, None)
     }
 
     /// Makes a request; an answer of 400 or more is a failure with its text. While the service loads the mail of earlier runs, the
@@ -96,147 +98,80 @@ impl Service {
 
     /// Makes a request; returns the answer whatever its status.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<HttpAnswer, Failure> {
-        self.exchange(method, path, body)
-            .map_err(|error| self.unreachable(&error))
-    }
-
-    fn unreachable(&self, error: &io::Error) -> Failure {
-        let what = match self.instead {
-            None => "Start one with `spool serve`, or name another with --admin URL.".to_owned(),
-            Some(instead) => {
-                format!("Start one with `spool serve`, name another with --admin URL, or {instead}.")
-            }
-        };
-        Failure::Failed(format!(
-            "no spool service answers at http://{}: {error}\n{what}",
-            self.authority
-        ))
+        self.exchange(method, path, body).map_err(|error| {
+            let what = match self.instead {
+                None => "or name another with --admin URL.".to_owned(),
+                Some(instead) => format!("name another with --admin URL, or {instead}."),
+            };
+            Failure::Failed(format!(
+                "no spool service answers at http://{}: {error}\nStart one with `spool serve`, {what}",
+                self.authority
+            ))
+        })
     }
 
     fn exchange(&self, method: &str, path: &str, body: Option<&str>) -> io::Result<HttpAnswer> {
-        let addresses = self.authority.to_socket_addrs()?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        let mut stream = None;
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-                Ok(connected) => {
-                    stream = Some(connected);
-                    break;
-                }
-                Err(error) => last = error,
-            }
-        }
-        let mut stream = stream.ok_or(last)?;
+        let connect = |address| {
+            let connected = TcpStream::connect_timeout(&address, CONNECT);
+            connected.map_err(|error| last = error).ok()
+        };
+        let stream = self.authority.to_socket_addrs()?.find_map(connect);
+        let stream = stream.ok_or(last)?;
         if let Some(file) = &self.readers_of {
             owner::check(&stream, file)?;
         }
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-            self.authority
-        );
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            .header(header::CONNECTION, "close");
         if let Some(token) = &self.token {
-            head += &format!("Authorization: {}\r\n", token.header());
+            request = request.header(header::AUTHORIZATION, token.header());
         }
-        if let Some(body) = body {
-            head += &format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                body.len()
-            );
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes())?;
-        read_answer(BufReader::new(stream))
+        let request = request.body(Full::from(body.unwrap_or_default().to_owned()));
+        let request = request.map_err(io::Error::other)?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(async { timeout(TIMEOUT, sent(stream, request)).await })??;
+        let loading = answer.headers().get(LOADING);
+        Ok(HttpAnswer {
+            status: answer.status().as_u16(),
+            loading: loading.and_then(|percent| percent.to_str().ok()?.parse().ok()),
+            body: BufReader::new(AnswerBody {
+                runtime,
+                incoming: answer.into_body(),
+                piece: Bytes::new(),
+            }),
+        })
     }
 }
 
-fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<HttpAnswer> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
-    let mut line = String::new();
-    stream.by_ref().take(4096).read_line(&mut line)?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(bad)?;
-    let (mut length, mut chunked, mut loading) = (None, false, None);
-    for _ in 0..100 {
-        line.clear();
-        stream.by_ref().take(16 * 1024).read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else {
-            let body: Box<dyn BufRead> = match (chunked, length) {
-                (true, _) => Box::new(BufReader::new(Chunks {
-                    stream,
-                    left: 0,
-                    ended: false,
-                })),
-                (false, Some(left)) => Box::new(BufReader::new(Sized { stream, left })),
-                (false, None) => Box::new(stream),
+/// Sends `request`; returns the head of the answer. The rest of the exchange is a task of the runtime.
+async fn sent(stream: TcpStream, request: Request<Full<Bytes>>) -> io::Result<Response<Incoming>> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let stream = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
+    let (mut sender, connection) = handshake(stream).await.map_err(io::Error::other)?;
+    // Its error is that of the answer.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(io::Error::other)
+}
+
+impl Read for AnswerBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            // The time limit is made within the runtime.
+            let next = async { timeout(TIMEOUT, self.incoming.frame()).await };
+            let Some(frame) = self.runtime.block_on(next)? else {
+                return Ok(0);
             };
-            return Ok(HttpAnswer {
-                status,
-                loading,
-                body,
-            });
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = Some(value.trim().parse().map_err(|_| bad())?),
-            LOADING => loading = value.trim().parse().ok(),
-            "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
-            _ => {}
+            let data = frame.map_err(io::Error::other)?.into_data();
+            self.piece = data.unwrap_or_default();
         }
-    }
-    Err(bad())
-}
-
-fn cut_short() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short")
-}
-
-/// A body of a known length.
-struct Sized {
-    stream: BufReader<TcpStream>,
-    left: u64,
-}
-
-impl Read for Sized {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.by_ref().take(self.left).read(buf)?;
-        if read == 0 && self.left > 0 && !buf.is_empty() {
-            return Err(cut_short());
-        }
-        self.left -= u64::try_from(read).unwrap_or(0);
-        Ok(read)
-    }
-}
-
-/// RFC 9112 section 7.1, without extensions and trailers.
-struct Chunks {
-    stream: BufReader<TcpStream>,
-    left: u64,
-    ended: bool,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 && !self.ended {
-            let mut line = String::new();
-            self.stream.by_ref().take(64).read_line(&mut line)?;
-            if line == "\r\n" {
-                line.clear();
-                self.stream.by_ref().take(64).read_line(&mut line)?;
-            }
-            let size = u64::from_str_radix(line.trim_end(), 16);
-            self.left = size.map_err(|_| cut_short())?;
-            self.ended = self.left == 0;
-        }
-        let read = self.stream.by_ref().take(self.left).read(buf)?;
-        if read == 0 && self.left > 0 && !buf.is_empty() {
-            return Err(cut_short());
-        }
-        self.left -= u64::try_from(read).unwrap_or(0);
-        Ok(read)
+        (&mut self.piece).reader().read(buffer)
     }
 }
 
@@ -251,20 +186,6 @@ impl HttpAnswer {
         Err(refusal(status, text))
     }
 
-    /// Its JSON when the status is below 400, or when it is 404 or 409 and the JSON has the field `field`; every other answer is a
-    /// failure with its text.
-    pub(crate) fn json_with(self, field: &str) -> Result<serde_json::Value, Failure> {
-        let status = self.status;
-        if !matches!(status, 404 | 409) {
-            return self.good()?.json();
-        }
-        let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(json) if json.get(field).is_some() => Ok(json),
-            Ok(_) | Err(_) => Err(refusal(status, text)),
-        }
-    }
-
     /// Copies the body byte for byte.
     pub(crate) fn copy_to(mut self, out: &mut dyn Write) -> io::Result<u64> {
         io::copy(&mut self.body, out)
@@ -276,21 +197,45 @@ impl HttpAnswer {
             let mut line = String::new();
             match self.body.by_ref().take(MAX_LINE).read_line(&mut line) {
                 Ok(0) => None,
-                Ok(read) if read as u64 == MAX_LINE => Some(Err(Failure::Failed(format!(
-                    "reading the answer: a line of more than {MAX_LINE} bytes"
-                )))),
+                Ok(read) if read as u64 == MAX_LINE => {
+                    Some(Err(unread(&format!("a line of more than {MAX_LINE} bytes"))))
+                }
                 Ok(_) => Some(Ok(line.trim_end().to_owned())),
-                Err(error) => Some(Err(Failure::Failed(format!("reading the answer: {error}")))),
+                Err(error) => Some(Err(unread(&error))),
             }
         })
     }
 
-    /// The body as one JSON value.
-    pub(crate) fn json(self) -> Result<serde_json::Value, Failure> {
-        let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::Failed(format!("the answer is not JSON: {error}")))
+    /// The lines of the body, each of which is a JSON value.
+    pub(crate) fn items<T: DeserializeOwned>(self) -> impl Iterator<Item = Result<T, Failure>> {
+        self.lines()
+            .map(|line| serde_json::from_str(&line?).map_err(|error| unread(&error)))
     }
+
+    /// The whole body.
+    pub(crate) fn text(self) -> Result<String, Failure> {
+        Ok(self.lines().collect::<Result<Vec<_>, _>>()?.join("\n"))
+    }
+
+    /// The body as one JSON value.
+    pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        serde_json::from_str(&self.text()?).map_err(|error| unread(&error))
+    }
+
+    /// The same, also when the status is 404 or 409 and the body is such a value. Every other answer of 400 or more is a failure with its
+    /// text.
+    pub(crate) fn report<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        let status = self.status;
+        if !matches!(status, 404 | 409) {
+            return self.good()?.json();
+        }
+        let text = self.text()?;
+        serde_json::from_str(&text).map_err(|_| refusal(status, text))
+    }
+}
+
+fn unread(why: &dyn std::fmt::Display) -> Failure {
+    Failure::Failed(format!("reading the answer: {why}"))
 }
 
 /// The failure of an answer with a status of 400 or more.
@@ -307,14 +252,7 @@ fn refusal(status: u16, text: String) -> Failure {
     }
 }
 
-/// Encodes a query parameter.
+/// Encodes a query parameter, or a part of a path.
 pub(crate) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            other => out += &format!("%{other:02X}"),
-        }
-    }
-    out
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -1,13 +1,13 @@
 //! `spool clients`: how much each client and user sends, and the lifting of their limits.
 
 use super::console;
-use super::table::{TableOptions, read};
+use super::table::TableOptions;
 use crate::failure::Failure;
 use crate::format;
 use crate::target::encode;
 use clap::Args;
+use serde_json::Value;
 use spool_core::{Clock, SystemClock};
-use spool_smtp::server::ClientState;
 use std::io::Write;
 
 #[derive(Debug, Args)]
@@ -33,17 +33,14 @@ impl ClientsArgs {
         if let Some(client) = &self.lift {
             let path = format!("/api/v1/clients/{}", encode(client));
             let service = self.table.admin.service()?;
-            let answer = service.request("DELETE", &path, Some("{}"))?.json()?;
-            return console::print(|out| match self.table.is_json() {
-                true => writeln!(out, "{answer}"),
-                false => writeln!(out, "{client}: lifted"),
-            });
+            let answer: Value = service.request("DELETE", &path, Some("{}"))?.json()?;
+            return match self.table.is_json() {
+                true => console::print_json(&answer),
+                false => console::print(|out| writeln!(out, "{client}: lifted")),
+            };
         }
-        let Some(text) = self.table.ask("/api/v1/clients")? else {
-            return Ok(());
-        };
-        let all: Vec<ClientState> = text.lines().map(read).collect::<Result<_, _>>()?;
-        let width = self.table.columns.width();
-        console::print(|out| format::clients(&all, SystemClock.now(), width, out))
+        self.table.list("/api/v1/clients", |all, width, out| {
+            format::clients(all, SystemClock.now(), width, out)
+        })
     }
 }

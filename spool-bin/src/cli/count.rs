@@ -1,9 +1,11 @@
 //! `spool count`: one number, and nothing else on standard output.
 
 use super::console;
-use super::which::{Selection, Target};
+use super::which::Target;
 use crate::failure::Failure;
+use crate::operation::Request;
 use clap::Args;
+use serde::Deserialize;
 use spool_core::store::count_from_disk;
 use std::io::Write;
 
@@ -17,9 +19,15 @@ Examples:
 With --spool it is counted on disk, whether a service is running or not.")]
 pub(super) struct CountArgs {
     #[command(flatten)]
-    which: Selection,
+    which: Request,
     #[command(flatten)]
     target: Target,
+}
+
+/// The answer of the service.
+#[derive(Deserialize)]
+struct Counted {
+    count: u64,
 }
 
 impl CountArgs {
@@ -32,16 +40,10 @@ impl CountArgs {
                 count
             }
             None => {
-                let answer = self.target.service()?.request(
-                    "GET",
-                    &format!("/api/v1/count{}", self.which.query()?),
-                    None,
-                )?;
-                let count = answer.json()?.get("count").and_then(serde_json::Value::as_u64);
-                count.ok_or_else(|| Failure::Failed("the answer has no count".to_owned()))?
+                let path = format!("/api/v1/count{}", self.which.query()?);
+                self.target.service()?.get(&path)?.json::<Counted>()?.count
             }
         };
-        console::print(|out| writeln!(out, "{count}"))?;
-        Ok(())
+        console::print(|out| writeln!(out, "{count}"))
     }
 }

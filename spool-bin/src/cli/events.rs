@@ -7,7 +7,10 @@ use crate::failure::Failure;
 use crate::format::event;
 use crate::print::print_error;
 use crate::target::{HttpAnswer, Service};
+use anyhow::Context;
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
+use serde::Deserialize;
 use spool_core::{Event, harmless, visible};
 use std::io::{self, Write, stdout};
 use std::time::Duration;
@@ -35,6 +38,12 @@ pub(super) struct Events {
     admin: Admin,
 }
 
+/// The number of an event, also of one that this program does not know.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
+}
+
 /// How a connection ended.
 enum End {
     /// The service has ended.
@@ -50,9 +59,8 @@ impl Events {
         let mut last = self.since;
         let mut answer = follow(&service, last)?.good()?;
         loop {
-            match self.print(answer, &mut last)? {
-                End::Unread => return Ok(()),
-                End::Lost => {}
+            if matches!(self.print(answer, &mut last)?, End::Unread) {
+                return Ok(());
             }
             print_error(&format!(
                 "the service has gone; waiting for it to go on {}",
@@ -70,22 +78,16 @@ impl Events {
             let Some(data) = line.strip_prefix("data:").map(str::trim) else {
                 continue;
             };
-            let event = serde_json::from_str::<Event>(data).ok();
-            if let Some(seq) = event.as_ref().map(|event| event.seq).or_else(|| seq(data)) {
-                *last = Some(seq);
-            }
-            let text = match (event, self.format.as_str()) {
+            *last = serde_json::from_str(data).map_or(*last, |Numbered { seq }| Some(seq));
+            let text = match (serde_json::from_str::<Event>(data), self.format.as_str()) {
                 (_, "json") => Some(data.to_owned()),
-                (Some(event), _) => event::line(&event),
+                (Ok(event), _) => event::line(&event),
                 // Of a newer service.
-                (None, _) => Some(harmless(data)),
+                (Err(_), _) => Some(harmless(data)),
             };
             let Some(text) = text else { continue };
-            let mut out = stdout().lock();
-            match out
-                .write_all(format!("{}\n", visible(&text)).as_bytes())
-                .and_then(|()| out.flush())
-            {
+            let (mut out, line) = (stdout().lock(), format!("{}\n", visible(&text)));
+            match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Unread),
                 Err(error) => return Err(Failure::Failed(format!("standard output: {error}"))),
@@ -93,13 +95,6 @@ impl Events {
         }
         Ok(End::Lost)
     }
-}
-
-fn seq(data: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(data)
-        .ok()?
-        .get("seq")?
-        .as_u64()
 }
 
 fn from(last: Option<u64>) -> String {
@@ -125,12 +120,10 @@ fn again(service: &Service, last: Option<u64>) -> Result<HttpAnswer, Failure> {
 
 /// An interrupt ends the command with exit status 0. Each line is written by one call, so none is cut.
 fn end_on_interrupt() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
+    let interrupt = SigSet::from(Signal::SIGINT);
+    interrupt.thread_block().context("signals")?;
     std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+        if interrupt.wait().is_ok() {
             std::process::exit(0);
         }
     });

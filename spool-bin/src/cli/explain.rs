@@ -36,40 +36,36 @@ impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let id = read_id(&self.id).map_err(Failure::Usage)?;
         let path = format!("/api/v1/messages/{id}/explain");
-        let answer = self.admin.service()?.request("GET", &path, None)?.json()?;
+        let answer: Value = self.admin.service()?.get(&path)?.json()?;
         if self.format == "json" {
-            return console::print(|out| writeln!(out, "{answer}"));
+            return console::print_json(&answer);
         }
-        let list = |name| answer.get(name).and_then(Value::as_array).into_iter().flatten();
-        let lines: Vec<String> = list("holds").map(line).collect();
-        let reason = answer.get("reason").and_then(Value::as_str);
-        let notices: Vec<&str> = list("notices").filter_map(Value::as_str).collect();
-        let width = self.columns.width();
-        console::print(|out| print(&lines, reason, &notices, width, out))
+        let lines = lines(&answer);
+        console::print(|out| print(&lines, self.columns.width(), out))
     }
 }
 
-/// Prints lines of at most `width` columns; words are not broken.
-fn print(
-    lines: &[String],
-    reason: Option<&str>,
-    notices: &[&str],
-    width: usize,
-    out: &mut impl Write,
-) -> io::Result<()> {
+/// Each line with what it begins with.
+fn lines(answer: &Value) -> Vec<(String, String)> {
+    let list = |name| answer.get(name).and_then(Value::as_array).into_iter().flatten();
+    let holds = (1..).zip(list("holds"));
+    let mut lines: Vec<_> = holds
+        .map(|(number, hold)| (format!("{number}. "), line(hold)))
+        .collect();
     if lines.is_empty() {
-        writeln!(out, "nothing holds it: its attempt is about to begin")?;
+        let text = "nothing holds it: its attempt is about to begin";
+        lines.push((String::new(), text.to_owned()));
     }
-    for (number, line) in (1..).zip(lines) {
-        let first = format!("{number}. ");
-        wrapped(out, width, &first, first.len(), line)?;
-    }
-    let reason = reason.map(|reason| ("reason: ", reason));
-    let notices = notices.iter().map(|notice| ("notice: ", *notice));
-    for (first, text) in reason.into_iter().chain(notices) {
-        wrapped(out, width, first, first.len(), &harmless(text))?;
-    }
-    Ok(())
+    let text = |name: &'static str| move |text: &str| (format!("{name}: "), harmless(text));
+    lines.extend(answer.get("reason").and_then(Value::as_str).map(text("reason")));
+    lines.extend(list("notices").filter_map(Value::as_str).map(text("notice")));
+    lines
+}
+
+/// Prints lines of at most `width` columns; words are not broken.
+fn print(lines: &[(String, String)], width: usize, out: &mut impl Write) -> io::Result<()> {
+    let mut lines = lines.iter();
+    lines.try_for_each(|(first, text)| wrapped(out, width, first, first.len(), text))
 }
 
 /// The text of a hold; an unknown one is printed as the service sent it.
@@ -97,17 +93,14 @@ mod tests {
 
     #[test]
     fn holds_and_the_reason_are_wrapped_with_indent() {
-        let lines = ["waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)".to_owned()];
+        let answer = serde_json::json!({
+            "holds": [{"hold": "moon", "text": "waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)"}],
+            "reason": "450 4.7.1 please come back a little later",
+            "notices": ["failed: no notice was wanted"],
+        });
         let told = |width| {
             let mut out = Vec::new();
-            print(
-                &lines,
-                Some("450 4.7.1 please come back a little later"),
-                &["failed: no notice was wanted"],
-                width,
-                &mut out,
-            )
-            .unwrap();
+            print(&lines(&answer), width, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

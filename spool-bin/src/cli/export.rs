@@ -3,10 +3,10 @@
 //! It reads the spool without its lock, beside whatever service runs on it, and never writes there.
 
 use super::console;
-use super::which::Selection;
 use crate::failure::Failure;
+use crate::operation::Request;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use spool_core::store::{
     Archive, Archived, archive_from_disk, archived_text_from_disk, export_pair, mail_from_disk,
 };
@@ -27,7 +27,7 @@ The spool is only read: what was exported is still on it. Copied into the remove
 with `spool recover ID`.")]
 pub(super) struct Export {
     #[command(flatten)]
-    which: Selection,
+    which: Request,
     /// The spool's directory, with or without a service running on it
     #[arg(long, value_name = "DIR")]
     spool: PathBuf,
@@ -50,16 +50,15 @@ struct ExportOutcome<'a> {
 impl Export {
     pub(super) fn run(self) -> Result<(), Failure> {
         let selector = self.which.selector()?;
-        if self.to.join("FORMAT").exists() || self.to.join("journal").exists() {
-            let text = format!("--to {}: is a spool; name another directory", self.to.display());
-            return Err(Failure::Usage(text));
-        }
-        if is_inside(&self.to, &self.spool) {
-            let text = format!(
-                "--to {}: is inside the spool; name another directory",
-                self.to.display()
+        let is_spool = self.to.join("FORMAT").exists() || self.to.join("journal").exists();
+        if is_spool || is_inside(&self.to, &self.spool) {
+            let (to, what) = (
+                self.to.display(),
+                if is_spool { "a spool" } else { "inside the spool" },
             );
-            return Err(Failure::Usage(text));
+            return Err(Failure::Usage(format!(
+                "--to {to}: is {what}; name another directory"
+            )));
         }
         let mut outcome = ExportOutcome {
             to: &self.to,
@@ -67,7 +66,7 @@ impl Export {
             done: 0,
             damaged: 0,
             errors: BTreeMap::new(),
-            bar: bar(),
+            bar: console::progress(None, "{spinner} {pos} exported, {per_sec}"),
         };
         let now = outcome.now;
         let meant = |message: &Message, archive: Option<Archive>| {
@@ -129,9 +128,8 @@ impl ExportOutcome<'_> {
     fn end(self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         console::print(|out| writeln!(out, "{} exported", self.done))?;
-        let mut text: Vec<String> = self
-            .errors
-            .iter()
+        let errors = self.errors.iter();
+        let mut text: Vec<String> = errors
             .map(|(id, reason)| format!("{id}: {}", harmless(reason)))
             .collect();
         if self.damaged > 0 {
@@ -155,13 +153,4 @@ fn is_inside(to: &Path, spool: &Path) -> bool {
     };
     let there = to.ancestors().find_map(|path| path.canonicalize().ok());
     there.is_some_and(|there| there.starts_with(spool))
-}
-
-/// On a terminal only. The number of messages is not known beforehand.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} exported, {per_sec}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -2,8 +2,8 @@
 
 use super::console;
 use crate::failure::Failure;
+use crate::print::json_line;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use spool_core::store::{Checkup, checkup};
 use spool_core::{Clock, SystemClock, harmless};
 use std::io::Write;
@@ -38,10 +38,7 @@ pub(super) struct Fsck {
 
 impl Fsck {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} messages read, {per_sec}") {
-            bar.set_style(style);
-        }
+        let bar = console::progress(None, "{spinner} {pos} messages read, {per_sec}");
         let found = checkup(&self.spool, SystemClock.now(), self.repair, &mut || bar.inc(1));
         bar.finish_and_clear();
         let found = found?;
@@ -90,14 +87,14 @@ impl Fsck {
 
 /// Findings, then what was done, then the counts.
 fn json(found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
-    for finding in &found.findings {
-        serde_json::to_writer(&mut *out, finding)?;
-        writeln!(out)?;
-    }
-    for repair in &found.repairs {
-        serde_json::to_writer(&mut *out, repair)?;
-        writeln!(out)?;
-    }
+    found
+        .findings
+        .iter()
+        .try_for_each(|finding| json_line(out, finding))?;
+    found
+        .repairs
+        .iter()
+        .try_for_each(|repair| json_line(out, repair))?;
     let summary = serde_json::json!({
         "whole": found.whole,
         "shelved": found.archived,

@@ -4,6 +4,7 @@ use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
 use clap::Args;
+use serde_json::Value;
 use std::io::Write;
 
 #[derive(Debug, Args)]
@@ -28,17 +29,13 @@ impl JobsArgs {
         let service = self.admin.service()?;
         let answer = match self.max {
             Some(max) => service.request("PUT", "/api/v1/jobs", Some(&format!("{{\"max\":{max}}}")))?,
-            None => service.request("GET", "/api/v1/jobs", None)?,
+            None => service.get("/api/v1/jobs")?,
         };
-        let jobs = answer.json()?;
+        let jobs: Value = answer.json()?;
         if self.format == "json" {
-            return console::print(|out| writeln!(out, "{jobs}"));
+            return console::print_json(&jobs);
         }
-        let number = |name: &str| {
-            jobs.get(name)
-                .and_then(serde_json::Value::as_u64)
-                .unwrap_or_default()
-        };
+        let number = |name: &str| jobs.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (max, running, waiting) = (number("max"), number("running"), number("waiting"));
         console::print(|out| writeln!(out, "at most {max}, running {running}, waiting {waiting}"))
     }

@@ -1,15 +1,14 @@
 //! `spool load`: generates load and measures it.
 
 use super::console;
-use super::sink::When;
+use super::sink::{When, read, refuse};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use spool_smtp::client::TrustRoots;
 use spool_smtp::load::{LoadPlan, LoadProgress, LoadReport, LoadTls, Transfer, Verification, run, verify};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -88,21 +87,21 @@ impl Load {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _flush = logging::init(LogFormat::Text, Redaction::default())?;
         let plan = self.plan()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("no runtime")?;
-        let bar = bar(self.messages);
-        let report = runtime.block_on(run(plan, |progress: LoadProgress| {
-            bar.set_position(progress.done)
-        }));
-        let report = report.context("the ledger")?;
+        let bar = console::progress(Some(self.messages), "{bar:40} {pos}/{len} {per_sec} {eta}");
+        let progress = |progress: LoadProgress| bar.set_position(progress.done);
+        let report = console::runtime()?
+            .block_on(run(plan, progress))
+            .context("the ledger")?;
         bar.finish_and_clear();
-        let verified = match (&self.ledger, &self.verify) {
-            (Some(load), Some(sink)) => Some(wait_and_verify(load, sink)?),
-            (_, _) => None,
-        };
-        console::print(|out| self.print(&report, verified, out))?;
+        let ledgers = self.ledger.as_ref().zip(self.verify.as_ref());
+        let verified = ledgers
+            .map(|(load, sink)| wait_and_verify(load, sink))
+            .transpose()?;
+        let end_to_end = verified.map(|verified| (verified, end_to_end(&report, &verified)));
+        match self.format.as_str() {
+            "json" => console::print_json(&json(&report, end_to_end))?,
+            _ => console::print(|out| print_text(&report, end_to_end, out))?,
+        }
         let lost = verified.map_or(0, |verified| verified.lost);
         match (lost, report.accepted) {
             (0, 1..) => Ok(()),
@@ -142,24 +141,10 @@ impl Load {
             tls.roots = None;
         }
         if let Some(file) = &self.tls_ca {
-            let refuse = |why: &dyn std::fmt::Display| Failure::Usage(format!("{}: {why}", file.display()));
-            let pem = std::fs::read(file).map_err(|error| refuse(&error))?;
-            tls.roots = Some(TrustRoots::from_pem(&pem).map_err(|error| refuse(&error))?);
+            let roots = TrustRoots::from_pem(&read(file)?);
+            tls.roots = Some(roots.map_err(|error| refuse(file, &error))?);
         }
         Ok(Some(tls))
-    }
-
-    fn print(
-        &self,
-        report: &LoadReport,
-        verified: Option<Verification>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        let verified = verified.map(|verified| (verified, end_to_end(report, &verified)));
-        match self.format.as_str() {
-            "json" => writeln!(out, "{}", json(report, verified)),
-            _ => print_text(report, verified, out),
-        }
     }
 }
 
@@ -234,10 +219,8 @@ fn print_text(
 /// Why there is nothing to measure: the most frequent error, if there was one.
 fn nothing_accepted(report: &LoadReport) -> String {
     let error = report.errors.iter().max_by_key(|(_, count)| **count);
-    error.map_or_else(
-        || "not one message was accepted".to_owned(),
-        |(error, _)| format!("not one message was accepted: {error}"),
-    )
+    let error = error.map_or_else(String::new, |(error, _)| format!(": {error}"));
+    format!("not one message was accepted{error}")
 }
 
 /// From the first message to the last arrival.
@@ -247,17 +230,8 @@ fn end_to_end(report: &LoadReport, verified: &Verification) -> f64 {
     verified.arrived as f64 / (millis as f64 / 1000.0)
 }
 
-fn bar(messages: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
-    ProgressBar::new(messages).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 /// Waits until all that was answered has arrived, or nothing new has for a while.
 fn wait_and_verify(load: &Path, sink: &Path) -> Result<Verification, Failure> {
-    let look = || verify(load, sink).map_err(|error| Failure::Failed(error.to_string()));
     let (mut size, mut since) = (0, Instant::now());
     loop {
         let now = std::fs::metadata(sink).map(|data| data.len()).unwrap_or(0);
@@ -265,7 +239,7 @@ fn wait_and_verify(load: &Path, sink: &Path) -> Result<Verification, Failure> {
             (size, since) = (now, Instant::now());
         } else if since.elapsed() >= Duration::from_millis(300) {
             // It has not grown for a moment, so it may be complete.
-            let verified = look()?;
+            let verified = verify(load, sink).map_err(|error| Failure::Failed(error.to_string()))?;
             if verified.lost == 0 || since.elapsed() >= PATIENCE {
                 return Ok(verified);
             }

@@ -4,7 +4,7 @@
 //! lock of a spool changes it.
 
 use super::console;
-use super::which::{Admin, Filters, Selection};
+use super::which::Admin;
 use crate::failure::Failure;
 use crate::operation::{Operation, Report, Request};
 use crate::print;
@@ -25,6 +25,15 @@ pub(super) struct Common {
     format: String,
 }
 
+/// The messages, and the options of all operations.
+#[derive(Debug, Args)]
+pub(super) struct OperateArgs {
+    #[command(flatten)]
+    request: Request,
+    #[command(flatten)]
+    common: Common,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Operate {
     /// Hold messages back until a person sends them
@@ -36,12 +45,7 @@ Examples:
 
 A frozen message waits for `spool send`. One that is being sent is frozen when its attempt ends, unless that \
 delivers it.")]
-    Freeze {
-        #[command(flatten)]
-        which: Selection,
-        #[command(flatten)]
-        common: Common,
-    },
+    Freeze(OperateArgs),
     /// Send messages now, frozen and waiting ones
     #[command(after_help = "\
 Examples:
@@ -53,12 +57,10 @@ Examples:
 Frozen messages are frozen no longer, waiting ones wait no longer, and recipients that had failed are tried again.")]
     Send {
         #[command(flatten)]
-        which: Selection,
+        which: OperateArgs,
         /// Retry intervals before those that are left
-        #[arg(long, value_name = "SPAN", num_args = 1..)]
-        retry_interval: Vec<String>,
-        #[command(flatten)]
-        common: Common,
+        #[arg(long = "retry-interval", value_name = "SPAN", num_args = 1..)]
+        retry_intervals: Vec<String>,
     },
     /// Take frozen messages off the spool; they are kept
     #[command(after_help = "\
@@ -68,12 +70,7 @@ Examples:
 
 Only frozen messages are removed. They are kept: `spool status --queue removed` lists them, `spool recover` brings them \
 back, `spool purge` deletes them.")]
-    Remove {
-        #[command(flatten)]
-        which: Selection,
-        #[command(flatten)]
-        common: Common,
-    },
+    Remove(OperateArgs),
     /// Bring removed or quarantined messages back, frozen
     #[command(after_help = "\
 Examples:
@@ -84,12 +81,10 @@ Examples:
 Recovered messages are frozen: `spool send` sends them.")]
     Recover {
         #[command(flatten)]
-        which: Selection,
+        which: OperateArgs,
         /// Where they are: removed or quarantine [default: removed, or what --queue says]
         #[arg(long, value_name = "ARCHIVE", value_parser = ["removed", "quarantine"])]
         from: Option<String>,
-        #[command(flatten)]
-        common: Common,
     },
     /// Delete removed messages for good
     #[command(after_help = "\
@@ -106,6 +101,7 @@ Deletes removed messages for good; nothing else ever deletes undelivered mail. T
         common: Common,
     },
     /// Give waiting messages another route
+    #[command(mut_arg("next_hop", |from| from.long("from-next-hop")))]
     #[command(after_help = "\
 Examples:
   spool reroute --from-next-hop dead.example.net --next-hop mx.example.net:25
@@ -118,18 +114,13 @@ Next hops that are named here stay, also when the configuration changes. Retry t
 A message that is being sent uses the new route after its attempt, unless the attempt delivers it.")]
     Reroute {
         #[command(flatten)]
-        filters: Filters,
-        /// Messages with a next hop that matches
-        #[arg(long, value_name = "REGEX")]
-        from_next_hop: Option<String>,
+        which: OperateArgs,
         /// Their next hops from now on; several are tried in order
-        #[arg(long, value_name = "HOST:PORT", num_args = 1.., conflicts_with = "by_config", required_unless_present = "by_config")]
-        next_hop: Vec<NextHop>,
+        #[arg(long = "next-hop", value_name = "HOST:PORT", num_args = 1.., conflicts_with = "by_config", required_unless_present = "by_config")]
+        next_hops: Vec<NextHop>,
         /// Follow the configuration, now and whenever they are sent
         #[arg(long)]
         by_config: bool,
-        #[command(flatten)]
-        common: Common,
     },
     /// End messages, and tell their senders that they failed
     #[command(after_help = "\
@@ -142,12 +133,10 @@ Waiting and frozen messages end, and a notice that their recipients failed is re
 with a null reverse-path, and one that is being sent, is left alone.")]
     Bounce {
         #[command(flatten)]
-        which: Selection,
+        which: OperateArgs,
         /// Why, for the senders
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        #[command(flatten)]
-        common: Common,
     },
     /// End messages as if their time had run out
     #[command(after_help = "\
@@ -157,64 +146,49 @@ Examples:
 
 Waiting and frozen messages end as if their time had run out: by `retry.on_failure`, a notice is returned or they are \
 frozen. One that is being sent is left alone.")]
-    Expire {
-        #[command(flatten)]
-        which: Selection,
-        #[command(flatten)]
-        common: Common,
-    },
+    Expire(OperateArgs),
 }
 
 impl Operate {
     pub(super) fn run(self) -> Result<(), Failure> {
-        match self {
-            Self::Freeze { which, common } => common.run(Operation::Freeze, which.request()),
-            Self::Remove { which, common } => common.run(Operation::Remove, which.request()),
-            Self::Expire { which, common } => common.run(Operation::Expire, which.request()),
+        let (operation, OperateArgs { request, common }) = match self {
+            Self::Freeze(which) => (Operation::Freeze, which),
+            Self::Remove(which) => (Operation::Remove, which),
+            Self::Expire(which) => (Operation::Expire, which),
             Self::Send {
-                which,
-                retry_interval,
-                common,
+                mut which,
+                retry_intervals,
             } => {
-                let request = Request {
-                    retry_intervals: retry_interval,
-                    ..which.request()
-                };
-                common.run(Operation::Send, request)
+                which.request.retry_intervals = retry_intervals;
+                (Operation::Send, which)
             }
-            Self::Recover { which, from, common } => {
-                let request = which.request();
-                common.run(Operation::Recover, Request { from, ..request })
+            Self::Recover { mut which, from } => {
+                which.request.from = from;
+                (Operation::Recover, which)
             }
-            Self::Bounce {
-                which,
-                reason,
-                common,
-            } => {
-                let request = which.request();
-                common.run(Operation::Bounce, Request { reason, ..request })
+            Self::Bounce { mut which, reason } => {
+                which.request.reason = reason;
+                (Operation::Bounce, which)
             }
             Self::Reroute {
-                filters,
-                from_next_hop,
-                next_hop,
+                mut which,
+                next_hops,
                 by_config,
-                common,
             } => {
-                let request = Request {
-                    next_hop: from_next_hop,
-                    next_hops: next_hop.iter().map(ToString::to_string).collect(),
-                    by_config,
-                    ..filters.request()
-                };
-                common.run(Operation::Reroute, request)
+                which.request.next_hops = next_hops.iter().map(ToString::to_string).collect();
+                which.request.by_config = by_config;
+                (Operation::Reroute, which)
             }
-            Self::Purge { removed, common } => common.run(Operation::Purge, removed.request()),
-        }
+            Self::Purge { removed, common } => {
+                let request = removed.request();
+                (Operation::Purge, OperateArgs { request, common })
+            }
+        };
+        common.run(operation, request)
     }
 }
 
-/// Which removed messages.
+/// OperateArgs removed messages.
 #[derive(Debug, Args)]
 pub(super) struct RemovedFilters {
     /// Only these
@@ -263,21 +237,14 @@ impl Common {
             .map_err(|error| Failure::Usage(format!("{error}\nSee `spool {} --help`.", operation.name())))?;
         let json = serde_json::to_string(&request).map_err(|error| Failure::Failed(error.to_string()))?;
         let path = format!("/api/v1/{}", operation.name());
-        let answer = self.admin.service()?.ask("POST", &path, Some(&json))?;
-        // An answer with status 404 or 409 can be a report as well.
-        let report = answer.json_with("matched")?;
-        let report: Report = serde_json::from_value(report)
-            .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?;
+        let report: Report = self.admin.service()?.ask("POST", &path, Some(&json))?.report()?;
         self.print(operation, &report)?;
         outcome(operation, &report)
     }
 
     fn print(&self, operation: Operation, report: &Report) -> Result<(), Failure> {
         if self.format == "json" {
-            return console::print(|out| {
-                serde_json::to_writer(&mut *out, report)?;
-                writeln!(out)
-            });
+            return console::print_json(report);
         }
         let Some(ids) = &report.ids else {
             return console::print(|out| writeln!(out, "{} {}", report.done, operation.done()));
@@ -302,19 +269,12 @@ fn outcome(operation: Operation, report: &Report) -> Result<(), Failure> {
         text += "\nFreeze first, with `spool freeze` and the same selection.";
     }
     if report.found_nothing() {
-        text += match operation {
-            Operation::Freeze
-            | Operation::Send
-            | Operation::Remove
-            | Operation::Reroute
-            | Operation::Bounce
-            | Operation::Expire => {
-                "\n`spool status` lists what is on the spool, `spool status --queue removed` what was removed."
-            }
-            Operation::Recover => {
-                "\n`spool status --queue removed` and `--queue quarantine` list what can be recovered."
-            }
-            Operation::Purge => "\n`spool status --queue removed` lists what can be purged.",
+        text += if operation == Operation::Recover {
+            "\n`spool status --queue removed` and `--queue quarantine` list what can be recovered."
+        } else if operation == Operation::Purge {
+            "\n`spool status --queue removed` lists what can be purged."
+        } else {
+            "\n`spool status` lists what is on the spool, `spool status --queue removed` what was removed."
         };
         return Err(Failure::NoSuchMessage(text));
     }

@@ -6,10 +6,8 @@ use crate::failure::Failure;
 use crate::format;
 use crate::target::encode;
 use clap::Args;
-use spool_actors::DestinationState;
+use serde_json::Value;
 use spool_core::{Clock, SystemClock};
-use spool_smtp::client::PoolSnapshot;
-use std::io::Write;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -46,34 +44,30 @@ impl DestinationsArgs {
         if let Some(destination) = &self.reset {
             return self.reset(destination);
         }
-        let Some(text) = self.table.ask("/api/v1/destinations")? else {
-            return Ok(());
-        };
-        let width = self.table.columns.width();
-        let all: Vec<DestinationState> = text.lines().map(read).collect::<Result<_, _>>()?;
-        console::print(|out| format::destinations(&all, SystemClock.now(), width, out))
+        self.table.list("/api/v1/destinations", |all, width, out| {
+            format::destinations(all, SystemClock.now(), width, out)
+        })
     }
 
     fn reset(&self, destination: &str) -> Result<(), Failure> {
         let path = format!("/api/v1/destinations/{}", encode(destination));
         let service = self.table.admin.service()?;
-        let answer = service.request("DELETE", &path, Some("{}"))?.json()?;
+        let answer: Value = service.request("DELETE", &path, Some("{}"))?.json()?;
         if self.table.is_json() {
-            return console::print(|out| writeln!(out, "{answer}"));
+            return console::print_json(&answer);
         }
-        let before = answer.get("reset").unwrap_or(&answer).to_string();
-        let before: DestinationState = read(&before)?;
+        let before = read(&answer.get("reset").unwrap_or(&answer).to_string())?;
         console::print(|out| format::reset(&before, SystemClock.now(), out))
     }
 }
 
 impl ConnectionsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Some(text) = self.table.ask("/api/v1/connections")? else {
-            return Ok(());
-        };
-        let width = self.table.columns.width();
-        let pool: PoolSnapshot = read(&text)?;
-        console::print(|out| format::connections(&pool, width, out))
+        // One object for the whole pool.
+        self.table.list("/api/v1/connections", |pools, width, out| {
+            pools
+                .iter()
+                .try_for_each(|pool| format::connections(pool, width, out))
+        })
     }
 }

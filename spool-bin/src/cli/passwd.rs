@@ -6,13 +6,13 @@
 use super::console;
 use crate::failure::Failure;
 use crate::files;
-use crate::users::MAX_USERS;
+use crate::users;
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal, raise};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
-use std::fs::{File, Permissions, TryLockError};
-use std::io::{BufRead, IsTerminal, Read, Write, stdin};
+use spool_smtp::server::{MAX_PASSWORD, PasswordHash, check_user_name};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write, stdin};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -44,20 +44,20 @@ impl Passwd {
     pub(super) fn run(self) -> Result<(), Failure> {
         check_user_name(&self.name).map_err(|why| Failure::Usage(format!("{}: {why}", self.name)))?;
         // Before the password is asked for.
-        let file = self.file.as_deref().map(UsersFile::open).transpose()?;
+        let file = self.file.as_deref().map(behind_links).transpose()?;
         let password = password(&self.name)?;
         let hash = PasswordHash::new(password.as_bytes()).map_err(Failure::Failed)?;
         let Some(file) = file else {
             return console::print(|out| writeln!(out, "{}:{}", self.name, hash.as_str()));
         };
-        let had = file.write(&self.name, hash.as_str())?;
+        let had = set(&file, &self.name, hash.as_str())?;
         let what = if had { "has a new password" } else { "was added" };
         console::print(|out| writeln!(out, "{} {what}", self.name))
     }
 }
 
 fn password(name: &str) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(format!("reading the password: {error}"));
+    let failed = |error: io::Error| Failure::Failed(format!("reading the password: {error}"));
     let password = if stdin().is_terminal() {
         let ask = |prompt: String| asked(prompt).map_err(failed);
         let password = ask(format!("Password for {name}: "))?;
@@ -67,12 +67,8 @@ fn password(name: &str) -> Result<String, Failure> {
         password
     } else {
         let mut line = Vec::new();
-        let most = MAX_PASSWORD as u64 + 3;
-        stdin()
-            .lock()
-            .take(most)
-            .read_until(b'\n', &mut line)
-            .map_err(failed)?;
+        let mut input = stdin().lock().take(MAX_PASSWORD as u64 + 3);
+        input.read_until(b'\n', &mut line).map_err(failed)?;
         let line = String::from_utf8(line);
         let line = line.map_err(|_| Failure::Usage("the password is not UTF-8 text".to_owned()))?;
         line.trim_end_matches(['\r', '\n']).to_owned()
@@ -87,10 +83,8 @@ fn password(name: &str) -> Result<String, Failure> {
 
 /// Asks without echo. A signal that ends the program does so after the echo is on again. rpassword raises SIGINT for Ctrl-C before it
 /// restores the terminal: that one waits for this thread. One from elsewhere is taken by a thread that restores the terminal.
-fn asked(prompt: String) -> std::io::Result<String> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
+fn asked(prompt: String) -> io::Result<String> {
+    let signals: SigSet = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
     if let Ok(terminal) = File::open("/dev/tty") {
         let before = tcgetattr(&terminal)?;
@@ -110,70 +104,54 @@ fn end_on(signals: &SigSet, terminal: &File, before: &Termios) {
     let _ = raise(signal);
 }
 
-/// A file of users, or the place for one.
-struct UsersFile {
-    /// Behind symbolic links.
-    path: PathBuf,
-    dir: PathBuf,
+/// The file behind symbolic links, or the place for one. It is read, so that an error is reported before the password is asked for.
+fn behind_links(path: &Path) -> Result<PathBuf, Failure> {
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(failed(path, &error)),
+    };
+    text(&path).map(|_| path)
 }
 
-impl UsersFile {
-    /// Finds the file and reads it, so that an error is reported before the password is asked for.
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let path = match path.canonicalize() {
-            Ok(path) => path,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_owned(),
-            Err(error) => return Err(failed(path, &error)),
-        };
-        let dir = match path.parent() {
-            Some(dir) if dir != Path::new("") => dir.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        };
-        let file = Self { path, dir };
-        file.text()?;
-        Ok(file)
+/// What the file of users `path` holds; `None`: it does not exist.
+fn text(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path, &error)),
+        Ok(_) => {}
     }
+    let read = users::text(path).map_err(|problems| Failure::Failed(problems.join("\n")));
+    read.map(|(text, _)| Some(text))
+}
 
-    /// What it holds; `None`: it does not exist.
-    fn text(&self) -> Result<Option<String>, Failure> {
-        match std::fs::symlink_metadata(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&self.path, &error)),
-            Ok(_) => {}
-        }
-        let text = files::read_text(&self.path, MAX_USERS).map_err(|why| failed(&self.path, &why))?;
-        Users::parse(&text).map_err(|problems| {
-            let lines = problems
-                .iter()
-                .map(|problem| format!("{}:{}: {}", self.path.display(), problem.line, problem.text));
-            Failure::Failed(lines.collect::<Vec<_>>().join("\n"))
-        })?;
-        Ok(Some(text))
-    }
+/// Sets the hash of `name` in the file `path`; returns whether the user existed.
+fn set(path: &Path, name: &str, hash: &str) -> Result<bool, Failure> {
+    // One at a time: otherwise the change of another process would be lost.
+    let dir = locked(files::parent(path), LOCK_TIME)?;
+    let old = text(path)?;
+    let (text, had) = replaced(old.as_deref().unwrap_or_default(), name, hash);
+    write(path, &text, old.is_some())
+        .and_then(|()| dir.sync_all())
+        .map_err(|error| failed(path, &error))?;
+    Ok(had)
+}
 
-    /// Sets the hash of `name`; returns whether the user existed.
-    fn write(&self, name: &str, hash: &str) -> Result<bool, Failure> {
-        let told = |error: std::io::Error| failed(&self.path, &error);
-        // One at a time: otherwise the change of another process would be lost.
-        let dir = locked(&self.dir, LOCK_TIME)?;
-        let old = self.text()?;
-        let (text, had) = replaced(old.as_deref().unwrap_or_default(), name, hash);
-        let mut new = NamedTempFile::new_in(&self.dir).map_err(|error| failed(&self.dir, &error))?;
-        new.write_all(text.as_bytes()).map_err(told)?;
-        if old.is_some() {
-            let data = std::fs::metadata(&self.path).map_err(told)?;
-            let made = new.as_file().metadata().map_err(told)?;
-            if (made.uid(), made.gid()) != (data.uid(), data.gid()) {
-                fchown(new.as_file(), Some(data.uid()), Some(data.gid())).map_err(told)?;
-            }
-            let mode = Permissions::from_mode(data.mode() & 0o7777);
-            new.as_file().set_permissions(mode).map_err(told)?;
+/// Puts `text` in the place of `path`, with its owner and its mode if it `exists`.
+fn write(path: &Path, text: &str, exists: bool) -> io::Result<()> {
+    let mut new = NamedTempFile::new_in(files::parent(path))?;
+    new.write_all(text.as_bytes())?;
+    if exists {
+        let (data, made) = (fs::metadata(path)?, new.as_file().metadata()?);
+        if (made.uid(), made.gid()) != (data.uid(), data.gid()) {
+            fchown(new.as_file(), Some(data.uid()), Some(data.gid()))?;
         }
-        new.as_file().sync_all().map_err(told)?;
-        new.persist(&self.path).map_err(|error| told(error.error))?;
-        dir.sync_all().map_err(told)?;
-        Ok(had)
+        let mode = Permissions::from_mode(data.mode() & 0o7777);
+        new.as_file().set_permissions(mode)?;
     }
+    new.as_file().sync_all()?;
+    new.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 /// The directory `dir`, locked. Every user who may read it can hold the lock, so it is waited for no longer than `most`.

@@ -7,13 +7,13 @@ use crate::address_route::{AddressRoute, MAX_ADDRESSES, MAX_LOOKUPS};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::outbound;
+use crate::print::json_line;
 use crate::routes::Routes;
 use crate::target::encode;
 use clap::Args;
 use futures_util::future::join_all;
 use spool_core::{Address, harmless};
 use spool_smtp::client::SmtpAgent;
-use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -45,22 +45,17 @@ pub(super) struct RouteArgs {
 
 impl RouteArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let addresses: Vec<Address> = self
-            .addresses
-            .iter()
-            .map(|text| address(text))
-            .collect::<Result<_, _>>()?;
+        let addresses = self.addresses.iter().map(|text| address(text));
+        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let found = match &self.config {
             Some(path) => self.by_config(Config::load(path)?, &addresses)?,
             None => self.by_service(&addresses)?,
         };
         console::print(|out| {
             for route in &found {
-                if self.format == "json" {
-                    serde_json::to_writer(&mut *out, route)?;
-                    writeln!(out)?;
-                } else {
-                    route.print(self.columns.width(), out)?;
+                match self.format.as_str() {
+                    "json" => json_line(out, route)?,
+                    _ => route.print(self.columns.width(), out)?,
                 }
             }
             Ok(())
@@ -72,9 +67,7 @@ impl RouteArgs {
         let mut found: Vec<AddressRoute> = addresses.iter().map(|address| routes.route_of(address)).collect();
         if self.lookup {
             let client = outbound::resolving(&config)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
-            runtime.block_on(async {
+            console::runtime()?.block_on(async {
                 let agent = SmtpAgent::new(client);
                 join_all(found.iter_mut().map(|route| route.look_up(&agent))).await;
             });
@@ -83,20 +76,16 @@ impl RouteArgs {
     }
 
     fn by_service(&self, addresses: &[Address]) -> Result<Vec<AddressRoute>, Failure> {
-        let service = self.admin.service()?;
-        let service = service.or("read a configuration file with --config FILE");
+        let mut service = self.admin.service()?;
+        service.instead = Some("read a configuration file with --config FILE");
         let lookup = if self.lookup { "&lookup=true" } else { "" };
         let mut found = Vec::with_capacity(addresses.len());
         let at_once = if self.lookup { MAX_LOOKUPS } else { MAX_ADDRESSES };
         for some in addresses.chunks(at_once) {
-            let query: Vec<String> = some
-                .iter()
-                .map(|one| format!("address={}", encode(one.as_str())))
-                .collect();
-            let path = format!("/api/v1/route?{}{lookup}", query.join("&"));
-            for line in service.request("GET", &path, None)?.lines() {
-                let route = serde_json::from_str(&line?);
-                found.push(route.map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?);
+            let query = some.iter().map(|one| format!("address={}", encode(one.as_str())));
+            let query = query.collect::<Vec<_>>().join("&");
+            for route in service.get(&format!("/api/v1/route?{query}{lookup}"))?.items() {
+                found.push(route?);
             }
         }
         Ok(found)

@@ -48,15 +48,12 @@ impl Show {
         match (self.target.directory(), self.body) {
             (None, true) => {
                 let path = format!("/api/v1/messages/{id}/body");
-                let answer = self.target.service()?.request("GET", &path, None)?;
+                let answer = self.target.service()?.get(&path)?;
                 console::print_raw(|out| answer.copy_to(out).map(drop))
             }
             (None, false) => {
                 let path = format!("/api/v1/messages/{id}");
-                let answer = self.target.service()?.request("GET", &path, None)?.json()?;
-                let page = serde_json::from_value(answer)
-                    .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?;
-                self.print(&page)
+                self.print(&self.target.service()?.get(&path)?.json()?)
             }
             (Some(dir), true) => body_in_directory(dir, id),
             (Some(dir), false) => {
@@ -67,14 +64,10 @@ impl Show {
     }
 
     fn print(&self, page: &Page) -> Result<(), Failure> {
-        let width = self.columns.width();
-        console::print(|out| {
-            if self.format == "json" {
-                serde_json::to_writer(&mut *out, page)?;
-                return writeln!(out);
-            }
-            show(page, width, SystemClock.now(), out)
-        })
+        if self.format == "json" {
+            return console::print_json(page);
+        }
+        console::print(|out| show(page, self.columns.width(), SystemClock.now(), out))
     }
 }
 
@@ -107,26 +100,22 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
         page.divide(parts.into_keys().collect(), &moved);
     }
     for archive in Archive::ALL {
-        if page.is_some() {
-            break;
-        }
-        let mut unreadable = None;
-        archive_from_disk(dir, archive, &mut |other, archived| match archived {
-            _ if other != id => {}
-            Ok(archived) => {
-                let status = MessageSummary::of(&archived.message, now).status;
-                page = Some(Page::of(
-                    &archived.message,
-                    archive.queue(),
-                    status,
-                    archived.reason,
-                ));
+        let mut found = None;
+        archive_from_disk(dir, archive, &mut |other, archived| {
+            if other == id && page.is_none() {
+                found = Some(archived);
             }
-            Err(reason) => unreadable = Some(format!("{id} in {}: {reason}", archive.queue())),
         })?;
-        if let Some(reason) = unreadable {
-            return Err(Failure::Failed(reason));
-        }
+        let Some(archived) = found else { continue };
+        let why = |reason| Failure::Failed(format!("{id} in {}: {reason}", archive.queue()));
+        let archived = archived.map_err(why)?;
+        let status = MessageSummary::of(&archived.message, now).status;
+        page = Some(Page::of(
+            &archived.message,
+            archive.queue(),
+            status,
+            archived.reason,
+        ));
     }
     Ok(page)
 }

@@ -1,5 +1,6 @@
 //! `spool sink`: the mock SMTP sink.
 
+use super::console;
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
 use crate::print;
@@ -79,11 +80,7 @@ impl From<When> for TlsMode {
 impl SinkArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _flush = logging::init(LogFormat::Text, Redaction::default())?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("no runtime")?;
-        runtime.block_on(self.serve())
+        console::runtime()?.block_on(self.serve())
     }
 
     async fn serve(self) -> Result<(), Failure> {
@@ -151,11 +148,11 @@ fn login(text: &str) -> Result<(String, String), String> {
     Ok((user.to_owned(), password.to_owned()))
 }
 
-fn refuse(file: &Path, why: &dyn std::fmt::Display) -> Failure {
+pub(super) fn refuse(file: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("{}: {why}", file.display()))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| refuse(file, &error))
 }
 

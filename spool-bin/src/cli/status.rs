@@ -4,12 +4,12 @@
 
 use super::columns::{columns, width};
 use super::console;
-use super::which::{Selection, Target};
+use super::which::Target;
 use crate::failure::Failure;
 use crate::format::{Format, Style, print, print_one};
+use crate::operation::Request;
 use clap::Args;
 use spool_core::{Clock, MessageSummary, SystemClock};
-use std::io;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -21,7 +21,7 @@ Examples:
   spool status --recipient '@example\\.org$' --format id")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    which: Selection,
+    which: Request,
     #[command(flatten)]
     target: Target,
     /// Output format
@@ -40,39 +40,29 @@ impl StatusArgs {
             colour: console::colour(),
             now: SystemClock.now(),
         };
-        if let Some(dir) = self.target.directory() {
-            let mut messages = Vec::new();
-            self.which
-                .in_directory(dir, &mut |message| messages.push(message))?;
-            return console::print(|out| print(messages, style, out));
-        }
-        let mut answer = self.ask_service()?;
-        if self.format == Format::Table {
-            let messages = answer.collect::<Result<Vec<_>, _>>()?;
-            return console::print(|out| print(messages, style, out));
-        }
-        let mut failed = None;
-        console::print(|out| {
-            for message in &mut answer {
-                match message {
-                    Ok(message) => print_one(&message, style, out)?,
-                    Err(failure) => {
-                        failed = Some(failure);
-                        break;
-                    }
-                }
+        let found: Box<dyn Iterator<Item = Result<MessageSummary, Failure>>> = match self.target.directory() {
+            Some(dir) => {
+                let mut all = Vec::new();
+                self.which.in_directory(dir, &mut |message| all.push(message))?;
+                Box::new(all.into_iter().map(Ok))
             }
-            io::Result::Ok(())
+            None => {
+                let path = format!("/api/v1/status{}", self.which.query()?);
+                Box::new(self.target.service()?.get(&path)?.items())
+            }
+        };
+        if self.format == Format::Table || self.target.directory().is_some() {
+            let all = found.collect::<Result<Vec<_>, _>>()?;
+            return console::print(|out| print(all, style, out));
+        }
+        let mut failed = Ok(());
+        console::print(|out| {
+            let until_failure =
+                found.map_while(|message| message.map_err(|failure| failed = Err(failure)).ok());
+            until_failure
+                .into_iter()
+                .try_for_each(|message| print_one(&message, style, out))
         })?;
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn ask_service(&self) -> Result<impl Iterator<Item = Result<MessageSummary, Failure>> + use<>, Failure> {
-        let path = format!("/api/v1/status{}", self.which.query()?);
-        let answer = self.target.service()?.request("GET", &path, None)?;
-        Ok(answer.lines().map(|line| {
-            serde_json::from_str(&line?)
-                .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))
-        }))
+        failed
     }
 }

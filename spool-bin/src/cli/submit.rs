@@ -5,7 +5,7 @@ use super::which::Admin;
 use crate::failure::Failure;
 use base64::Engine;
 use clap::Args;
-use std::io::Read;
+use serde::Deserialize;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -39,6 +39,12 @@ pub(super) struct Submit {
     admin: Admin,
 }
 
+/// The answer of the service.
+#[derive(Deserialize)]
+struct Spooled {
+    ids: Vec<String>,
+}
+
 impl Submit {
     /// `--to A B FILE`: the last one is no recipient if it has no `@`, as every address does.
     fn tell_file_from_recipient(&mut self) {
@@ -52,19 +58,7 @@ impl Submit {
 
     pub(super) fn run(mut self) -> Result<(), Failure> {
         self.tell_file_from_recipient();
-        let unreadable = |name: &str, error: std::io::Error| Failure::Failed(format!("{name}: {error}"));
-        let mut body = Vec::new();
-        match self.file.as_deref().filter(|file| file.as_os_str() != "-") {
-            Some(file) => {
-                body = std::fs::read(file).map_err(|error| unreadable(&file.display().to_string(), error))?
-            }
-            None => drop(
-                std::io::stdin()
-                    .lock()
-                    .read_to_end(&mut body)
-                    .map_err(|error| unreadable("standard input", error))?,
-            ),
-        }
+        let body = console::input(self.file.as_deref(), u64::MAX)?;
         let mut request = serde_json::json!({
             "from": self.from,
             "to": self.to,
@@ -74,13 +68,9 @@ impl Submit {
         if let (Some(key), Some(request)) = (self.idempotency_key, request.as_object_mut()) {
             request.insert("idempotency_key".to_owned(), key.into());
         }
-        let answer = self
-            .admin
-            .service()?
-            .request("POST", "/api/v1/messages", Some(&request.to_string()))?
-            .json()?;
-        let ids = answer.get("ids").and_then(serde_json::Value::as_array);
-        let mut ids = ids.into_iter().flatten().filter_map(serde_json::Value::as_str);
-        console::print(|out| ids.try_for_each(|id| writeln!(out, "{id}")))
+        let (service, request) = (self.admin.service()?, request.to_string());
+        let answer = service.request("POST", "/api/v1/messages", Some(&request))?;
+        let Spooled { ids } = answer.json()?;
+        console::print(|out| ids.iter().try_for_each(|id| writeln!(out, "{id}")))
     }
 }

@@ -1,12 +1,12 @@
 //! The options of commands that print a list of the service as a table or as JSON.
 
 use super::columns::Columns;
-use super::console;
+use super::console::{self, Output};
 use super::which::Admin;
 use crate::failure::Failure;
 use clap::Args;
 use serde::de::DeserializeOwned;
-use std::io::Write;
+use std::io::{self, Write};
 
 #[derive(Debug, Args)]
 pub(super) struct TableOptions {
@@ -24,17 +24,18 @@ impl TableOptions {
         self.format == "json"
     }
 
-    /// The answer of the service, to be printed as a table; `None` when it was printed as JSON.
-    pub(super) fn ask(&self, path: &str) -> Result<Option<String>, Failure> {
-        let answer = self.admin.service()?.request("GET", path, None)?;
-        let text = answer.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        if !self.is_json() {
-            return Ok(Some(text));
+    /// Asks the service for a list, one JSON object a line, and prints it: as it is, or by `table` in this width.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        table: impl FnOnce(&[T], usize, &mut Output) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let text = self.admin.service()?.get(path)?.text()?;
+        if self.is_json() {
+            return console::print(|out| text.lines().try_for_each(|line| writeln!(out, "{line}")));
         }
-        if !text.is_empty() {
-            console::print(|out| writeln!(out, "{text}"))?;
-        }
-        Ok(None)
+        let all = text.lines().map(read).collect::<Result<Vec<T>, _>>()?;
+        console::print(|out| table(&all, self.columns.width(), out))
     }
 }
 

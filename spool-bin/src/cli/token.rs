@@ -19,20 +19,19 @@ use std::path::Path;
 /// A token that cannot be read, and who may read it; a URL that is none.
 pub(super) fn service(named: Option<&Path>, url: &str) -> Result<Service, Failure> {
     if let Some(path) = named {
-        let told = |why: String| format!("--token-file: {why}");
-        let token = read(path, |why| Failure::Usage(told(why)))?;
+        let token = read(path, |why| Failure::Usage(format!("--token-file: {why}")))?;
         return Service::new(url, Some(token));
     }
     // Errors of the file are reported by the service and `spool check`; without a token the service says that it needs one.
     let config = config_of_machine().and_then(|path| Config::load(&path).ok());
-    let Some((address, path)) = config.and_then(|config| Some((config.admin?, config.token_file?))) else {
+    let known = config.and_then(|config| Some((config.admin?, config.token_file?)));
+    let Some((_, path)) = known.filter(|(address, _)| is_at(url, *address)) else {
         return Service::new(url, None);
     };
-    if !is_at(url, address) {
-        return Service::new(url, None);
-    }
     let token = read(&path, |why| Failure::Failed(format!("admin.token_file: {why}")))?;
-    Ok(Service::new(url, Some(token))?.of_readers(path))
+    let mut service = Service::new(url, Some(token))?;
+    service.readers_of = Some(path);
+    Ok(service)
 }
 
 fn read(path: &Path, failure: impl Fn(String) -> Failure) -> Result<Token, Failure> {

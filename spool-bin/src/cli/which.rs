@@ -46,52 +46,11 @@ pub(super) struct Target {
     spool: Option<PathBuf>,
 }
 
-/// A selection of messages.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Selection {
-    #[command(flatten)]
-    filters: Filters,
-    /// Messages with a next hop that matches
-    #[arg(long, value_name = "REGEX")]
-    next_hop: Option<String>,
-}
-
-/// The same without the next hop.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Filters {
-    /// Ids of messages
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
-    /// All messages
-    #[arg(long)]
-    all: bool,
-    /// Frozen messages
-    #[arg(long)]
-    frozen: bool,
-    /// Frozen messages that failed or expired, and about which no notice was returned
-    #[arg(long)]
-    failed: bool,
-    /// Messages in this queue: active, frozen, removed, quarantine
-    #[arg(long, value_name = "Q")]
-    queue: Option<String>,
-    /// Messages whose sender matches
-    #[arg(long, value_name = "REGEX")]
-    sender: Option<String>,
-    /// Messages with a recipient that matches
-    #[arg(long, value_name = "REGEX")]
-    recipient: Option<String>,
-    /// Messages at least this old: 90s, 15m, 2h, 3d
-    #[arg(long, value_name = "SPAN")]
-    older: Option<String>,
-    /// Messages younger than this
-    #[arg(long, value_name = "SPAN")]
-    younger: Option<String>,
-}
-
 impl Target {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        let service = self.admin.service()?;
-        Ok(service.or("read a directory with --spool DIR"))
+        let mut service = self.admin.service()?;
+        service.instead = Some("read a directory with --spool DIR");
+        Ok(service)
     }
 
     pub(super) fn directory(&self) -> Option<&Path> {
@@ -99,50 +58,20 @@ impl Target {
     }
 }
 
-impl Filters {
-    /// The same as a request.
-    pub(super) fn request(&self) -> Request {
-        Request {
-            ids: self.ids.clone(),
-            all: self.all,
-            frozen: self.frozen,
-            failed: self.failed,
-            queue: self.queue.clone(),
-            sender: self.sender.clone(),
-            recipient: self.recipient.clone(),
-            older: self.older.clone(),
-            younger: self.younger.clone(),
-            ..Request::default()
-        }
-    }
-}
-
-impl Selection {
-    /// The same as a request.
-    pub(super) fn request(&self) -> Request {
-        Request {
-            next_hop: self.next_hop.clone(),
-            ..self.filters.request()
-        }
-    }
-
+/// What the options select.
+impl Request {
     pub(super) fn selector(&self) -> Result<Selector, Failure> {
-        Selector::read(self.request().conditions()).map_err(Failure::Usage)
+        Selector::read(self.conditions()).map_err(Failure::Usage)
     }
 
     /// As a query, `?` included; empty for everything.
     pub(super) fn query(&self) -> Result<String, Failure> {
         self.selector()?;
-        let request = self.request();
-        let pairs: Vec<_> = request
+        let pairs = self
             .conditions()
-            .map(|(name, value)| format!("{name}={}", encode(value)))
-            .collect();
-        Ok(if pairs.is_empty() {
-            String::new()
-        } else {
-            format!("?{}", pairs.join("&"))
-        })
+            .zip(std::iter::once("?").chain(std::iter::repeat("&")));
+        let pairs = pairs.map(|((name, value), before)| format!("{before}{name}={}", encode(value)));
+        Ok(pairs.collect())
     }
 
     /// The selected messages of a directory, in no order. Unreadable files in an archive are reported on standard error.

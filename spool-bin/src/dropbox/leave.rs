@@ -1,11 +1,11 @@
 //! Leaves a message in the drop directory, with the rights of the user who runs `sendmail`.
 
 use super::format::head;
+use crate::files;
 use rustix::fs::syncfs;
 use spool_core::{Envelope, FlowId};
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// The mode of the file: the set-group-id bit of the directory gives it the group of the service.
@@ -19,7 +19,7 @@ pub(crate) fn leave(dir: &Path, envelope: &Envelope, message: &[u8]) -> io::Resu
     let head = head(envelope)?;
     let name = FlowId::random().to_string();
     let (begun, done) = (dir.join(format!(".{name}")), dir.join(name));
-    let left = write(&begun, &head, message).and_then(|file| {
+    let left = files::create(&begun, MODE, &[&head, message]).and_then(|file| {
         fs::rename(&begun, &done)?;
         sync_names(dir, &file)
     });
@@ -27,21 +27,6 @@ pub(crate) fn leave(dir: &Path, envelope: &Envelope, message: &[u8]) -> io::Resu
         let _ = fs::remove_file(&begun).or_else(|_| fs::remove_file(&done));
     }
     left
-}
-
-fn write(path: &Path, head: &[u8], message: &[u8]) -> io::Result<File> {
-    // A new file: create_new follows no link.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(head)?;
-    file.write_all(message)?;
-    // Independent of the umask.
-    file.set_permissions(Permissions::from_mode(MODE))?;
-    file.sync_all()?;
-    Ok(file)
 }
 
 /// Makes the names in `dir` durable. A directory that the user may not read cannot be opened to be synced: then the whole file

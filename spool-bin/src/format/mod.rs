@@ -23,15 +23,15 @@ pub(crate) use style::{Format, Style};
 pub(crate) use units::{span, when};
 pub(crate) use wrap::wrapped;
 
-use crate::print::Canvas;
+use crate::print::{Visible, json_line};
 use spool_core::MessageSummary;
-use std::io;
+use std::io::{self, Write};
 
 /// Prints `messages`, sorted.
 pub(crate) fn print(
     mut messages: Vec<MessageSummary>,
     style: Style,
-    out: &mut impl Canvas,
+    out: &mut Visible<impl Write>,
 ) -> io::Result<()> {
     messages.sort_by_key(|message| (message.spooled_at, message.id));
     if style.format == Format::Table {
@@ -43,14 +43,15 @@ pub(crate) fn print(
 }
 
 /// Prints one message of a listing that is sorted already. A table needs all messages for its widths: here it prints the id.
-pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl Canvas) -> io::Result<()> {
+pub(crate) fn print_one(
+    message: &MessageSummary,
+    style: Style,
+    out: &mut Visible<impl Write>,
+) -> io::Result<()> {
     match style.format {
         Format::Exim => exim::print(message, style.now, out),
         Format::Table | Format::Id => writeln!(out, "{}", message.id),
-        Format::Json => {
-            serde_json::to_writer(&mut *out, message)?;
-            writeln!(out)
-        }
+        Format::Json => json_line(out, message),
     }
 }
 
@@ -104,7 +105,7 @@ mod tests {
                 ShownStatus::SendAt(NOW.after(Duration::from_secs(90))),
             ),
         ];
-        let mut out = Vec::new();
+        let mut out = Visible::new(Vec::new());
         print(
             messages,
             Style {
@@ -116,7 +117,7 @@ mod tests {
             &mut out,
         )
         .unwrap();
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.into_inner()).unwrap()
     }
 
     #[test]
@@ -161,7 +162,7 @@ mod tests {
             .map(|hop| hop.parse().unwrap())
             .into();
         let short = message(2, 30, "", &["x@example.com"], ShownStatus::Frozen);
-        let mut shown = Vec::new();
+        let mut shown = Visible::new(Vec::new());
         let style = Style {
             format: Format::Table,
             width: 80,
@@ -169,7 +170,7 @@ mod tests {
             now: NOW,
         };
         print(vec![long, short], style, &mut shown).unwrap();
-        let text = String::from_utf8(shown).unwrap();
+        let text = String::from_utf8(shown.into_inner()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
         assert!(lines[2].starts_with("00000000000000000000000001  <b"), "{text}");

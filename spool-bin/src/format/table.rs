@@ -4,9 +4,9 @@ use super::cell::Cell;
 use super::grid::{Column, Grid, Shrinks};
 use super::style::Style;
 use super::units::age;
-use crate::print::Canvas;
+use crate::print::Visible;
 use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
-use std::io;
+use std::io::{self, Write};
 
 const COLUMNS: [Column; 6] = [
     Column::new("id", Shrinks::Never, 0),
@@ -17,7 +17,11 @@ const COLUMNS: [Column; 6] = [
     Column::new("next hop", Shrinks::Second, 1),
 ];
 
-pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Canvas) -> io::Result<()> {
+pub(super) fn print(
+    messages: &[MessageSummary],
+    style: Style,
+    out: &mut Visible<impl Write>,
+) -> io::Result<()> {
     let rows: Vec<[Cell; 6]> = messages.iter().map(|message| row(message, style)).collect();
     let grid = Grid::new(COLUMNS, &rows, style.width);
     grid.head(out)?;
@@ -33,14 +37,11 @@ pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Ca
 
 fn row(message: &MessageSummary, style: Style) -> [Cell; 6] {
     let envelope = message.envelope.as_ref();
-    let missing = if message.unreadable {
-        "*** unreadable ***"
-    } else {
-        ""
+    let sender = match envelope {
+        Some(envelope) => format!("<{}>", harmless(&envelope.sender)),
+        None if message.unreadable => "*** unreadable ***".to_owned(),
+        None => String::new(),
     };
-    let sender = envelope.map_or(missing.to_owned(), |envelope| {
-        format!("<{}>", harmless(&envelope.sender))
-    });
     let recipients = envelope.map_or(Cell::default(), |envelope| match envelope.recipients.as_slice() {
         [] => Cell::default(),
         [one] => Cell::text(harmless(one), 0),

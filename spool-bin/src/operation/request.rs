@@ -3,6 +3,7 @@
 use super::kind::Operation;
 use crate::config::parse_span;
 use crate::selector::Selector;
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use spool_actors::NewRoute;
 use spool_core::store::Archive;
@@ -12,25 +13,51 @@ use std::time::Duration;
 /// The most next hops of one route in a request.
 const MAX_NEXT_HOPS: usize = 100;
 
-/// A request. Every field may be left out.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// A request, also as the options of commands that select messages. Every field may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Request {
+    /// Ids of messages
+    #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    /// All messages
+    #[arg(long)]
     pub(crate) all: bool,
+    /// Frozen messages
+    #[arg(long)]
     pub(crate) frozen: bool,
+    /// Frozen messages that failed or expired, and about which no notice was returned
+    #[arg(long)]
     pub(crate) failed: bool,
+    /// Messages in this queue: active, frozen, removed, quarantine
+    #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
+    /// Messages whose sender matches
+    #[arg(long, value_name = "REGEX")]
     pub(crate) sender: Option<String>,
+    /// Messages with a recipient that matches
+    #[arg(long, value_name = "REGEX")]
     pub(crate) recipient: Option<String>,
+    /// Messages with a next hop that matches
+    #[arg(long, value_name = "REGEX")]
     pub(crate) next_hop: Option<String>,
+    /// Messages at least this old: 90s, 15m, 2h, 3d
+    #[arg(long, value_name = "SPAN")]
     pub(crate) older: Option<String>,
+    /// Messages younger than this
+    #[arg(long, value_name = "SPAN")]
     pub(crate) younger: Option<String>,
+    #[arg(skip)]
     pub(crate) dry_run: bool,
+    #[arg(skip)]
     pub(crate) retry_intervals: Vec<String>,
+    #[arg(skip)]
     pub(crate) from: Option<String>,
+    #[arg(skip)]
     pub(crate) next_hops: Vec<String>,
+    #[arg(skip)]
     pub(crate) by_config: bool,
+    #[arg(skip)]
     pub(crate) reason: Option<String>,
 }
 

@@ -57,14 +57,12 @@ impl Dns {
             }
             Ok(())
         })?;
-        let bad = found
-            .iter()
-            .filter(|(_, found)| found.as_ref().is_some_and(|found| *found != Published::Yes));
-        match bad.count() {
+        let all = found.len();
+        let bad = found.iter().filter_map(|(_, published)| published.as_ref());
+        match bad.filter(|published| **published != Published::Yes).count() {
             0 => Ok(()),
             bad => Err(Failure::Failed(format!(
-                "{bad} of {} keys are not published, or DNS could not be asked",
-                found.len()
+                "{bad} of {all} keys are not published, or DNS could not be asked"
             ))),
         }
     }

@@ -1,9 +1,8 @@
 //! New private keys, in PKCS#8 (RFC 5208, RFC 8410), with the random numbers of the system.
 
 use clap::ValueEnum;
-use ring::rand::{SecureRandom, SystemRandom};
+use getrandom::SysRng;
 use rsa::pkcs8::EncodePrivateKey;
-use rsa::rand_core::{TryCryptoRng, TryRng};
 
 /// Bits of an RSA key: every receiver accepts them, and signing is fast (RFC 8301).
 const RSA_BITS: usize = 2048;
@@ -29,49 +28,17 @@ pub(super) enum KeyType {
 pub(super) fn pkcs8(kind: KeyType) -> Result<Vec<u8>, String> {
     match kind {
         KeyType::Rsa => {
-            let key = rsa::PrivateKey::new(&mut System(SystemRandom::new()), RSA_BITS);
-            let key = key.map_err(|error| error.to_string())?;
+            let key = rsa::PrivateKey::new(&mut SysRng, RSA_BITS).map_err(|error| error.to_string())?;
             let der = key.to_pkcs8_der().map_err(|error| error.to_string())?;
             Ok(der.as_bytes().to_vec())
         }
         KeyType::Ed25519 => {
             let mut seed = [0; 32];
-            let filled = SystemRandom::new().fill(&mut seed);
-            filled.map_err(|_| "the system gives no random numbers".to_owned())?;
+            getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
             Ok([&ED25519_PREFIX[..], &seed].concat())
         }
     }
 }
-
-/// Random numbers of ring for the crate rsa.
-struct System(SystemRandom);
-
-/// The system gives no random numbers.
-#[derive(Debug, thiserror::Error)]
-#[error("the system gives no random numbers")]
-struct NoRandom;
-
-impl TryRng for System {
-    type Error = NoRandom;
-
-    fn try_next_u32(&mut self) -> Result<u32, NoRandom> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)
-            .map(|()| u32::from_ne_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, NoRandom> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)
-            .map(|()| u64::from_ne_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
-        self.0.fill(bytes).map_err(|_| NoRandom)
-    }
-}
-
-impl TryCryptoRng for System {}
 
 #[cfg(test)]
 mod tests {

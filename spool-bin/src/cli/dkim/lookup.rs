@@ -1,5 +1,6 @@
 //! Names of keys, and questions to DNS about them.
 
+use crate::cli::console;
 use crate::config::Config;
 use crate::failure::Failure;
 use spool_core::{a_labels, valid_domain};
@@ -27,7 +28,5 @@ pub(super) fn ask<T, F: Future<Output = T>>(
     let mut route = RouteConfig::default();
     route.dns_servers.clone_from(&configured.dns_servers);
     route.resolv_conf.clone_from(&configured.resolv_conf);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(runtime.block_on(async { question(DnsResolver::from_config(&route, LIMIT)).await }))
+    Ok(console::runtime()?.block_on(async { question(DnsResolver::from_config(&route, LIMIT)).await }))
 }

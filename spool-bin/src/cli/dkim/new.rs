@@ -4,17 +4,13 @@ use super::generate::{self, KeyType};
 use super::lookup::name;
 use crate::cli::console;
 use crate::failure::Failure;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::files;
+use anyhow::Context;
 use clap::Args;
+use pem::{EncodeConfig, LineEnding, Pem, encode_config};
 use spool_smtp::dkim::{SigningKey, zone_line};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
-/// Characters in a line of PEM (RFC 7468 section 2).
-const PEM_LINE: usize = 64;
+use std::io::Write;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,27 +38,10 @@ impl New {
     pub(super) fn run(self) -> Result<(), Failure> {
         let der = generate::pkcs8(self.kind).map_err(Failure::Failed)?;
         let key = SigningKey::from_pkcs8(&der).map_err(|error| Failure::Failed(error.to_string()))?;
-        write(&self.out, &pem(&der))
-            .map_err(|error| Failure::Failed(format!("{}: {error}", self.out.display())))?;
+        let text = EncodeConfig::new().set_line_ending(LineEnding::LF);
+        let text = encode_config(&Pem::new("PRIVATE KEY", der), text);
+        files::create(&self.out, 0o600, &[text.as_bytes()])
+            .with_context(|| self.out.display().to_string())?;
         console::print(|out| writeln!(out, "{}", zone_line(&self.domain, &self.selector, &key)))
     }
-}
-
-fn pem(der: &[u8]) -> String {
-    let text: Vec<char> = STANDARD.encode(der).chars().collect();
-    let lines: Vec<String> = text.chunks(PEM_LINE).map(|line| line.iter().collect()).collect();
-    format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        lines.join("\n")
-    )
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }

@@ -4,13 +4,11 @@ use super::lookup::ask;
 use crate::cli::console;
 use crate::config::Config;
 use crate::failure::Failure;
-use bytes::Bytes;
 use clap::Args;
 use spool_core::{Clock, SystemClock, crlf};
 use spool_smtp::dkim::{SignatureResult, verify};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// The largest message.
 const MAX_MESSAGE: u64 = 256 << 20;
@@ -39,16 +37,14 @@ impl Verify {
             Some(path) => Config::load(path)?,
             None => Config::defaults(),
         };
-        let message =
-            read(&self.file).map_err(|why| Failure::Failed(format!("{}: {why}", self.file.display())))?;
+        let message = console::input(Some(&self.file), MAX_MESSAGE)?;
+        let message = crlf(message.into())
+            .map_err(|at| Failure::Failed(format!("{}: has a NUL at byte {at}", self.file.display())))?;
         let verdicts = ask(&config, |dns| async move {
             verify(&message, &dns, SystemClock.now()).await
         })?;
-        console::print(|out| {
-            verdicts
-                .iter()
-                .try_for_each(|verdict| writeln!(out, "{}", text(verdict)))
-        })?;
+        let mut lines = verdicts.iter().map(text);
+        console::print(|out| lines.try_for_each(|line| writeln!(out, "{line}")))?;
         match verdicts.iter().filter(|verdict| verdict.result.is_err()).count() {
             0 if verdicts.is_empty() => Err(Failure::Failed("the message has no DKIM signature".to_owned())),
             0 => Ok(()),
@@ -58,23 +54,6 @@ impl Verify {
             ))),
         }
     }
-}
-
-fn read(path: &Path) -> Result<Bytes, String> {
-    let read = |input: &mut dyn Read| -> io::Result<Vec<u8>> {
-        let mut message = Vec::new();
-        input.take(MAX_MESSAGE + 1).read_to_end(&mut message)?;
-        Ok(message)
-    };
-    let message = match path.as_os_str() == "-" {
-        true => read(&mut io::stdin().lock()),
-        false => File::open(path).and_then(|mut file| read(&mut file)),
-    };
-    let message = message.map_err(|error| error.to_string())?;
-    if u64::try_from(message.len()).is_ok_and(|size| size > MAX_MESSAGE) {
-        return Err(format!("larger than {MAX_MESSAGE} bytes"));
-    }
-    crlf(message.into()).map_err(|at| format!("has a NUL at byte {at}"))
 }
 
 fn text(verdict: &SignatureResult) -> String {
