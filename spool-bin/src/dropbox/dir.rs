@@ -15,7 +15,7 @@ use spool_core::{Clock, FlowId, SystemClock, Timestamp, visible};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,24 +107,14 @@ impl DropDir {
     /// # Errors
     /// Why it cannot be the drop directory.
     pub(super) fn open(path: &Path, limits: SubmissionLimits) -> Result<Self, String> {
-        let told = |what: &'static str| move |errno: Errno| format!("{what}: {}", io::Error::from(errno));
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        make(CWD, path)?;
-        let dir = openat(CWD, path, flags, Mode::empty()).map_err(told("cannot be opened as a directory"))?;
-        let found = fstat(&dir).map_err(told("cannot be looked at"))?;
-        let us = nix::unistd::geteuid().as_raw();
-        if found.st_uid != us {
-            return Err(format!(
-                "belongs to the user {}, and must belong to the service's, {us}",
-                found.st_uid
-            ));
-        }
+        let dir = opened(CWD, path)?;
         // Before others may enter, so that the service owns them.
-        let (taken, refused) = (private(&dir, TAKEN, us)?, private(&dir, REFUSED, us)?);
-        if found.st_mode & 0o7777 != DIR_MODE {
-            let mode = Mode::from_raw_mode(DIR_MODE);
-            fchmod(&dir, mode).map_err(told("cannot be given the mode 3733"))?;
-        }
+        let private = |name: &str| {
+            let private = opened(&dir, Path::new(name)).and_then(|dir| with_mode(dir, 0o700, 0o777));
+            private.map_err(|why| format!("{name}/ {why}"))
+        };
+        let (taken, refused) = (private(TAKEN)?, private(REFUSED)?);
+        let dir = with_mode(dir, DIR_MODE, 0o7777)?;
         Ok(Self {
             dir,
             taken,
@@ -180,9 +170,10 @@ impl DropDir {
     /// Moves the file of this name to `taken/`. `false`: it no longer exists, or another file of this name waits there.
     fn claim(&self, name: &CStr) -> Result<bool, Errno> {
         // Checked beforehand, since not all file systems have RENAME_NOREPLACE; only the service makes names there.
-        match is_there(&self.taken, name)? {
-            true => Ok(false),
-            false => rename(&self.dir, name, &self.taken, name),
+        match statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(false),
+            Err(Errno::NOENT) => rename(&self.dir, name, &self.taken, name),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -201,15 +192,14 @@ impl DropDir {
         let bad = |why: &str| Err(Unread::Bad(why.to_owned()));
         // Checked before it is opened: opening a device can have an effect.
         let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Symlink => return bad("is a symbolic link"),
-            FileType::Directory
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice
-            | FileType::Unknown => return bad("is not a regular file"),
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if kind != FileType::RegularFile {
+            let link = kind == FileType::Symlink;
+            return bad(if link {
+                "is a symbolic link"
+            } else {
+                "is not a regular file"
+            });
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = openat(&self.taken, name, flags, Mode::empty())?;
@@ -277,38 +267,39 @@ fn rename(from: &OwnedFd, name: &CStr, to: &OwnedFd, new: &CStr) -> Result<bool,
     }
 }
 
-fn is_there(dir: &OwnedFd, name: &CStr) -> Result<bool, Errno> {
-    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// A directory in the drop directory that only the service may enter; created if it is missing.
-fn private(dir: &OwnedFd, name: &str, us: u32) -> Result<OwnedFd, String> {
-    let told = |what: &str, errno: Errno| format!("{name}/ {what}: {}", io::Error::from(errno));
+/// The directory `path`, which must be the service's; created if it is missing, so that only the service may enter it.
+fn opened(at: impl AsFd, path: &Path) -> Result<OwnedFd, String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    make(dir, Path::new(name)).map_err(|why| format!("{name}/ {why}"))?;
-    let opened = openat(dir, name, flags, Mode::empty()).map_err(|errno| told("cannot be opened", errno))?;
-    let found = fstat(&opened).map_err(|errno| told("cannot be looked at", errno))?;
-    if found.st_uid != us {
-        return Err(format!(
-            "{name}/ belongs to the user {}, and must belong to the service's, {us}",
-            found.st_uid
-        ));
+    match mkdirat(&at, path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(told("cannot be made", errno)),
     }
-    if found.st_mode & 0o777 != 0o700 {
-        fchmod(&opened, Mode::RWXU).map_err(|errno| told("cannot be given the mode 0700", errno))?;
+    let dir = openat(at, path, flags, Mode::empty());
+    let dir = dir.map_err(|errno| told("cannot be opened as a directory", errno))?;
+    let owner = fstat(&dir)
+        .map_err(|errno| told("cannot be looked at", errno))?
+        .st_uid;
+    let us = nix::unistd::geteuid().as_raw();
+    match owner == us {
+        true => Ok(dir),
+        false => Err(format!(
+            "belongs to the user {owner}, and must belong to the service's, {us}"
+        )),
     }
-    Ok(opened)
 }
 
-fn make(at: impl std::os::fd::AsFd, path: &Path) -> Result<(), String> {
-    match mkdirat(at, path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(format!("cannot be made: {}", io::Error::from(errno))),
+/// `dir` with `mode`, as far as the bits in `mask` go.
+fn with_mode(dir: OwnedFd, mode: u32, mask: u32) -> Result<OwnedFd, String> {
+    let found = fstat(&dir).map_err(|errno| told("cannot be looked at", errno))?;
+    if found.st_mode & mask != mode {
+        let changed = fchmod(&dir, Mode::from_raw_mode(mode));
+        changed.map_err(|errno| told(&format!("cannot be given the mode {mode:04o}"), errno))?;
     }
+    Ok(dir)
+}
+
+fn told(what: &str, errno: Errno) -> String {
+    format!("{what}: {}", io::Error::from(errno))
 }
 
 /// A time of modification, which the owner can set to any value.

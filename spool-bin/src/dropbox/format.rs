@@ -37,14 +37,11 @@ pub(super) const fn max_file(limits: SubmissionLimits) -> u64 {
 
 /// The first line with its end. All recipients have the NOTIFY of the first.
 pub(super) fn head(envelope: &Envelope) -> Result<Vec<u8>, serde_json::Error> {
+    let to = envelope.recipients.iter();
     let head = EnvelopeLine {
         spool_drop: VERSION,
         from: envelope.reverse_path.as_str().to_owned(),
-        to: envelope
-            .recipients
-            .iter()
-            .map(|recipient| recipient.address.clone())
-            .collect(),
+        to: to.map(|recipient| recipient.address.clone()).collect(),
         parameters: envelope.parameters.clone(),
         notify: envelope.recipients.first().and_then(|recipient| recipient.notify),
     };
@@ -59,36 +56,24 @@ pub(super) fn head(envelope: &Envelope) -> Result<Vec<u8>, serde_json::Error> {
 /// What is wrong with it.
 pub(super) fn read(file: &[u8], limits: SubmissionLimits) -> Result<(Envelope, &[u8]), String> {
     let end = memchr::memchr(b'\n', file).ok_or("has no first line")?;
-    let (head, message) = (
-        file.get(..end).unwrap_or_default(),
-        file.get(end + 1..).unwrap_or_default(),
-    );
+    let (head, message) = file.split_at_checked(end + 1).unwrap_or((file, b""));
     let head: EnvelopeLine =
         serde_json::from_slice(head).map_err(|error| format!("the first line: {error}"))?;
-    if head.spool_drop != VERSION {
-        return Err(format!(
-            "is of format {}, and must be of format {VERSION}",
-            head.spool_drop
-        ));
+    let version = head.spool_drop;
+    if version != VERSION {
+        return Err(format!("is of format {version}, and must be of format {VERSION}"));
     }
     let reverse_path = ReversePath::parse(&head.from).map_err(|error| format!("from: {error}"))?;
     let (count, most) = (head.to.len(), limits.recipients);
     if !(1..=most).contains(&count) {
         return Err(format!("to: {count} recipients; a message has 1 to {most}"));
     }
-    if head
-        .parameters
-        .envid
-        .as_ref()
-        .is_some_and(|envid| !is_envid(envid))
-    {
+    if !head.parameters.envid.as_deref().is_none_or(is_envid) {
         return Err("parameters.envid: is not an ENVID".to_owned());
     }
-    if message.len() > limits.message_size {
-        return Err(format!(
-            "the message is larger than {} bytes",
-            limits.message_size
-        ));
+    let size = limits.message_size;
+    if message.len() > size {
+        return Err(format!("the message is larger than {size} bytes"));
     }
     let whole = crlf(bytes::Bytes::copy_from_slice(message))
         .map_err(|at| format!("the message has a NUL at byte {at}"))?;

@@ -76,6 +76,13 @@ struct Round {
     full: bool,
 }
 
+impl Round {
+    /// Something waits; the first reason is kept.
+    fn waits(&mut self, why: String) {
+        self.waits.get_or_insert(why);
+    }
+}
+
 impl DropBox {
     /// The drop directory of `config`, created if it is missing; `None` when none is configured.
     ///
@@ -112,19 +119,15 @@ impl DropBox {
                 swept = Some(began);
             }
             let dir = Arc::clone(&this.dir);
-            let look = blocking(move || dir.look(sweep)).await;
-            let took = began.elapsed();
-            let look = match look {
-                Some(Ok(look)) => look,
-                Some(Err(error)) => {
-                    warn!(dir = %this.path.display(), %error, "the drop directory cannot be read");
-                    Look::default()
-                }
-                // The runtime ends.
-                None => return,
+            let Some(look) = blocking(move || dir.look(sweep)).await else {
+                return;
             };
-            if look.stuck != told.0 {
-                told.0 = look.stuck;
+            let took = began.elapsed();
+            let look = look.unwrap_or_else(|error| {
+                warn!(dir = %this.path.display(), %error, "the drop directory cannot be read");
+                Look::default()
+            });
+            if std::mem::replace(&mut told.0, look.stuck) != look.stuck {
                 warn!(dir = %this.path.display(), directories = look.stuck, "directories lie in the drop directory and cannot be removed");
             }
             this.forget_stuck(&look.names);
@@ -132,7 +135,7 @@ impl DropBox {
             let Some(mut round) = this.take(look.names, &stop).await else {
                 return;
             };
-            round.waits = round.waits.or(look.unclaimed);
+            look.unclaimed.into_iter().for_each(|why| round.waits(why));
             if round.waits != told.1 {
                 if let Some(why) = &round.waits {
                     warn!(dir = %this.path.display(), why, "mail waits in the drop directory");
@@ -155,22 +158,16 @@ impl DropBox {
     /// Adds these files, batch by batch. `None`: the runtime ends.
     async fn take(self: &Arc<Self>, names: Vec<CString>, stop: &watch::Receiver<bool>) -> Option<Round> {
         let mut round = Round::default();
-        // When the spool adds nothing now, the rest need not be read.
-        let mut full = false;
         for batch in names.chunks(BATCH) {
-            if *stop.borrow() || full {
+            // When the spool adds nothing now, the rest need not be read.
+            if *stop.borrow() || round.full {
                 break;
             }
-            let (this, batch, told) = (Arc::clone(self), batch.to_vec(), round.refused);
-            let (found, read) = blocking(move || this.read(batch, told)).await?;
-            let found = join_all(found.into_iter().map(|found| self.add(found))).await;
+            let (this, batch) = (Arc::clone(self), batch.to_vec());
+            let (found, read) = blocking(move || this.read(batch, round)).await?;
+            let added = join_all(found.into_iter().map(|found| self.add(found))).await;
             let this = Arc::clone(self);
-            let told = round.refused + read.refused;
-            let done = blocking(move || this.finish(found, told)).await?;
-            round.taken += done.taken;
-            round.refused += read.refused + done.refused;
-            full = done.full;
-            round.waits = round.waits.or(done.waits).or(read.waits);
+            round = blocking(move || this.finish(added, read)).await?;
         }
         if round.refused > TOLD {
             warn!(dir = %self.path.display(), count = round.refused - TOLD, "more files were set aside");
@@ -178,41 +175,35 @@ impl DropBox {
         Some(round)
     }
 
-    /// Reads files. Those that are no messages are set aside; `told` were set aside earlier in this scan.
-    fn read(&self, names: Vec<CString>, told: usize) -> (Vec<ReadFile>, Round) {
-        let (mut all, mut round) = (Vec::new(), Round::default());
+    /// Reads files. Those that are no messages are set aside.
+    fn read(&self, names: Vec<CString>, mut round: Round) -> (Vec<ReadFile>, Round) {
+        let mut all = Vec::new();
         for name in names {
             if self.is_stuck(&name) {
                 self.remove(&name, &mut round);
                 continue;
             }
             let Some(id) = name.to_str().ok().filter(|id| is_id(id)).map(str::to_owned) else {
-                self.set_aside(
-                    &name,
-                    None,
-                    "does not have a name that sendmail gives",
-                    told,
-                    &mut round,
-                );
+                let why = "does not have a name that sendmail gives";
+                self.set_aside(&name, None, why, &mut round);
                 continue;
             };
             let mut held = None;
             // For the file, and the message that is made of it.
             let room = |size: u64| {
-                held = self
-                    .memory
-                    .hold_first(size.saturating_mul(3).saturating_add(4096));
+                let needed = size.saturating_mul(3).saturating_add(4096);
+                held = self.memory.hold_first(needed);
                 held.is_some()
             };
             match (self.dir.read(&name, room), held) {
                 (Ok(left), Some(held)) => all.push(self.found(name, &id, left, held)),
                 (Err(Unread::Gone), _) => {}
-                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, told, &mut round),
+                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, &mut round),
                 // There may be memory for a smaller one.
                 (Err(Unread::NoRoom), _) | (Ok(_), None) => {
-                    round.waits = Some("the memory for arriving mail is in use".to_owned());
+                    round.waits("the memory for arriving mail is in use".to_owned());
                 }
-                (Err(Unread::Failed(why)), _) => round.waits = Some(why),
+                (Err(Unread::Failed(why)), _) => round.waits(why),
             }
         }
         (all, round)
@@ -269,21 +260,18 @@ impl DropBox {
     }
 
     /// Removes files whose messages were added, and sets aside those that never can be.
-    fn finish(&self, all: Vec<Added>, told: usize) -> Round {
-        let mut round = Round::default();
+    fn finish(&self, all: Vec<Added>, mut round: Round) -> Round {
         for (name, user, added) in all {
             match added {
                 Ok(ids) => {
                     debug!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
                     round.taken += 1;
-                    if !self.remove(&name, &mut round) {
-                        round.full = true;
-                    }
+                    round.full |= !self.remove(&name, &mut round);
                 }
-                Err(NotAdded::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
-                Err(NotAdded::Waits(why)) => round.waits = Some(why),
+                Err(NotAdded::Bad(why)) => self.set_aside(&name, Some(user), &why, &mut round),
+                Err(NotAdded::Waits(why)) => round.waits(why),
                 Err(NotAdded::Later(why)) => {
-                    round.waits = Some(why);
+                    round.waits(why);
                     round.full = true;
                 }
             }
@@ -301,7 +289,7 @@ impl DropBox {
                 true
             }
             Err(error) => {
-                round.waits = Some(format!("{} cannot be removed: {error}", shown(name)));
+                round.waits(format!("{} cannot be removed: {error}", shown(name)));
                 // Beyond that number, the key of the add still finds the message.
                 if let Ok(identity) = self.dir.identity(name)
                     && stuck.len() < NAMES
@@ -332,27 +320,25 @@ impl DropBox {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a file aside, and logs that if fewer than [`TOLD`] were set aside in this scan, of which `before` are not in `round`.
-    fn set_aside(&self, name: &CStr, user: Option<u32>, why: &str, before: usize, round: &mut Round) {
+    /// Sets a file aside, and logs that if fewer than [`TOLD`] were set aside in this scan.
+    fn set_aside(&self, name: &CStr, user: Option<u32>, why: &str, round: &mut Round) {
         let (dir, file) = (self.path.display(), shown(name));
         match self.dir.refuse(name) {
             Ok(kept) => {
-                if before + round.refused < TOLD {
+                if round.refused < TOLD {
                     warn!(%dir, %file, uid = user, why, kept = %kept.display(), "not mail: set aside");
                 }
                 round.refused += 1;
             }
-            Err(error) => round.waits = Some(format!("{file}: {why}, and cannot be set aside: {error}")),
+            Err(error) => round.waits(format!("{file}: {why}, and cannot be set aside: {error}")),
         }
     }
 }
 
 /// Whether a name has the form that [`leave`] gives: it becomes part of a header and of a key.
 fn is_id(name: &str) -> bool {
-    name.len() == 26
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+    let fits = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    name.len() == 26 && name.bytes().all(fits)
 }
 
 fn shown(name: &CStr) -> String {

@@ -93,7 +93,7 @@ impl Bench {
 
     /// What the spool says to this file, which stays.
     async fn add(&self, name: &CString) -> Result<Vec<MessageId>, NotAdded> {
-        let (mut found, round) = self.dropbox.read(vec![name.clone()], 0);
+        let (mut found, round) = self.dropbox.read(vec![name.clone()], Round::default());
         assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
         self.dropbox.add(found.remove(0)).await.2
     }
@@ -145,12 +145,14 @@ async fn a_file_without_memory_waits_and_blocks_no_smaller_one() {
     let large = bench.write(NAME, &format!("{FILE}{}", "x\r\n".repeat(100_000)));
     let small = bench.write(&NAME.replace('G', "H"), FILE);
     let held = bench.memory.hold_first((1 << 20) - 20_000).unwrap();
-    let (found, round) = bench.dropbox.read(vec![large.clone(), small.clone()], 0);
+    let (found, round) = bench
+        .dropbox
+        .read(vec![large.clone(), small.clone()], Round::default());
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].name, small);
     assert!(round.waits.unwrap().contains("memory") && round.refused == 0);
     drop((found, held));
-    assert_eq!(bench.dropbox.read(vec![large], 0).0.len(), 1);
+    assert_eq!(bench.dropbox.read(vec![large], Round::default()).0.len(), 1);
     assert_eq!(bench.memory.used(), 0, "what is not spooled is released");
 }
 
@@ -158,7 +160,11 @@ async fn a_file_without_memory_waits_and_blocks_no_smaller_one() {
 async fn a_message_that_waits_by_itself_does_not_end_the_look() {
     let bench = Bench::start().await;
     let name = bench.write(NAME, FILE);
-    let finish = |refused| bench.dropbox.finish(vec![(name.clone(), 0, Err(refused))], 0);
+    let finish = |refused| {
+        bench
+            .dropbox
+            .finish(vec![(name.clone(), 0, Err(refused))], Round::default())
+    };
     let round = finish(NotAdded::Waits("no key".to_owned()));
     assert_eq!((round.waits.as_deref(), round.full), (Some("no key"), false));
     let round = finish(NotAdded::Later("no room".to_owned()));
@@ -172,7 +178,7 @@ async fn what_cannot_be_set_aside_waits() {
     let name = bench.write("junk", "");
     std::fs::remove_dir(bench.dropbox.path.join("refused")).unwrap();
     let mut round = Round::default();
-    bench.dropbox.set_aside(&name, None, "is junk", 0, &mut round);
+    bench.dropbox.set_aside(&name, None, "is junk", &mut round);
     assert_eq!(round.refused, 0);
     assert!(round.waits.unwrap().contains("cannot be set aside"));
     assert!(bench.taken("junk").exists());
@@ -186,17 +192,22 @@ async fn a_file_that_cannot_be_removed_is_not_taken_again() {
     // A directory cannot be removed as a file can, whoever tries.
     std::fs::remove_file(bench.taken(NAME)).unwrap();
     std::fs::create_dir(bench.taken(NAME)).unwrap();
-    let round = bench.dropbox.finish(vec![(name.clone(), 0, Ok(ids))], 0);
+    let round = bench
+        .dropbox
+        .finish(vec![(name.clone(), 0, Ok(ids))], Round::default());
     assert!(round.full && round.waits.unwrap().contains("cannot be removed"));
     for _ in 0..2 {
-        let (found, round) = bench.dropbox.read(vec![name.clone()], 0);
+        let (found, round) = bench.dropbox.read(vec![name.clone()], Round::default());
         assert_eq!((found.len(), round.refused, round.full), (0, 0, false));
         assert!(round.waits.unwrap().contains("cannot be removed"));
     }
     // Another file by the same name is read.
     std::fs::remove_dir(bench.taken(NAME)).unwrap();
     bench.write(NAME, FILE);
-    assert_eq!(bench.dropbox.read(vec![name.clone()], 0).0.len(), 1);
+    assert_eq!(
+        bench.dropbox.read(vec![name.clone()], Round::default()).0.len(),
+        1
+    );
     // What is gone is forgotten.
     assert_eq!(bench.dropbox.stuck().len(), 1);
     bench.dropbox.forget_stuck(&[]);
