@@ -100,22 +100,23 @@ impl AddressRoute {
 
     /// Looks up the hosts as a delivery does.
     pub(crate) async fn look_up(&mut self, agent: &SmtpAgent) {
-        let mut all = Vec::new();
+        let hosts = self.hosts.insert(Vec::new());
         for next_hop in self.next_hops.iter() {
             let own = NextHop::mx(self.address.domain(), next_hop.port());
             let found = agent.hosts(next_hop, own.is_ok_and(|own| own == *next_hop)).await;
-            let found = found.into_iter().map(|found| match found {
-                Ok(host) => LookupResult::Host(host),
-                Err(error) => LookupResult::Error {
-                    error: error.to_string(),
-                },
+            let found = found.into_iter().map(|found| {
+                found.map_or_else(
+                    |error| LookupResult::Error {
+                        error: error.to_string(),
+                    },
+                    LookupResult::Host,
+                )
             });
-            all.push(NextHopHosts {
+            hosts.push(NextHopHosts {
                 next_hop: next_hop.clone(),
                 found: found.collect(),
             });
         }
-        self.hosts = Some(all);
     }
 
     /// Prints it in lines of at most `width` columns; words are not broken.
@@ -131,10 +132,8 @@ impl AddressRoute {
         tell("  because: ", &self.why())?;
         let rate = self.rate.as_deref().unwrap_or("as fast as it takes them");
         let sessions = format!("at most {} sessions at once", self.max_connections);
-        tell(
-            "  policy:  ",
-            &format!("tls {}, {sessions}, messages: {rate}", self.tls),
-        )?;
+        let policy = format!("tls {}, {sessions}, messages: {rate}", self.tls);
+        tell("  policy:  ", &policy)?;
         for hosts in self.hosts.iter().flatten() {
             tell("  hosts of ", &format!("{}:", hosts.next_hop))?;
             for (number, found) in (1..).zip(&hosts.found) {
@@ -154,11 +153,8 @@ impl AddressRoute {
                     [hop] if hop.is_mx() => format!(", which leads to the mail exchangers of {}", hop.host()),
                     _ => String::new(),
                 };
-                format!(
-                    "rule {}{line} is for {}{exchangers}",
-                    rule.number,
-                    harmless(&rule.domain)
-                )
+                let (number, domain) = (rule.number, harmless(&rule.domain));
+                format!("rule {number}{line} is for {domain}{exchangers}")
             }
             (Reason::Rule, None) => "a rule is for its domain".to_owned(),
             (Reason::Default, _) => "no rule is for its domain, so route.next_hops are taken".to_owned(),

@@ -6,9 +6,8 @@
 use crate::config::parse_span;
 use regex::{Regex, RegexBuilder};
 use spool_core::store::Archive;
-use spool_core::{FrozenKind, MessageId, MessageSummary, Queue, Timestamp};
+use spool_core::{FrozenKind, IdError, MessageId, MessageSummary, Queue, Timestamp, harmless};
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::time::Duration;
 
 /// A selection. The empty one matches every message.
@@ -71,12 +70,11 @@ impl Selector {
     }
 
     fn filters_beside_ids(&self) -> bool {
-        self.frozen
-            || self.queue.is_some()
-            || self.needs_envelope()
-            || self.next_hop.is_some()
-            || self.older.is_some()
-            || self.younger.is_some()
+        self.frozen || self.queue.is_some() || self.filters_beside_queue()
+    }
+
+    fn filters_beside_queue(&self) -> bool {
+        self.needs_envelope() || self.next_hop.is_some() || self.older.is_some() || self.younger.is_some()
     }
 
     /// Refuses the empty selection: all messages must be selected explicitly.
@@ -84,10 +82,10 @@ impl Selector {
     /// # Errors
     /// How to select messages.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.all || self.filters() {
-            return Ok(());
+        match self.all || self.filters() {
+            true => Ok(()),
+            false => Err("no message is selected: give ids, a filter such as `older`, or `all`".to_owned()),
         }
-        Err("no message is selected: give ids, a filter such as `older`, or `all`".to_owned())
     }
 
     /// Whether it has no condition: it selects all messages on the spool.
@@ -101,12 +99,7 @@ impl Selector {
             None => self.frozen,
             Some(queue) => queue == Queue::Frozen,
         };
-        queue
-            && self.ids.is_empty()
-            && !self.needs_envelope()
-            && self.next_hop.is_none()
-            && self.older.is_none()
-            && self.younger.is_none()
+        queue && self.ids.is_empty() && !self.filters_beside_queue()
     }
 
     /// The ids named, if any.
@@ -142,12 +135,8 @@ impl Selector {
         let recipient = |regex: &Regex| {
             envelope.is_some_and(|envelope| envelope.recipients.iter().any(|r| regex.is_match(r)))
         };
-        let next_hop = |regex: &Regex| {
-            message
-                .next_hops
-                .iter()
-                .any(|hop| regex.is_match(&hop.to_string()))
-        };
+        let mut hops = message.next_hops.iter();
+        let next_hop = |regex: &Regex| hops.any(|hop| regex.is_match(&hop.to_string()));
         (self.ids.is_empty() || self.ids.contains(&message.id))
             && (!self.frozen || message.queue == Queue::Frozen)
             && (!self.failed || matches!(message.frozen, Some(FrozenKind::Failed | FrozenKind::Expired)))
@@ -177,8 +166,8 @@ fn switch(value: &str) -> Result<bool, String> {
 
 /// Reads an id from outside, before anything else is done with it.
 pub(crate) fn read_id(text: &str) -> Result<MessageId, String> {
-    let told = |error: &dyn Display| format!("{}: {error}", spool_core::harmless(text));
-    text.parse().map_err(|error: spool_core::IdError| told(&error))
+    let told = |error: IdError| format!("{}: {error}", harmless(text));
+    text.parse().map_err(told)
 }
 
 /// A regular expression, bounded in size so that a pattern from outside cannot use excessive memory or time.

@@ -22,11 +22,7 @@ impl Cell {
     pub(super) fn whole(text: impl ToString) -> Self {
         let text = text.to_string();
         let head = text.chars().count();
-        Self {
-            text,
-            head,
-            ..Self::default()
-        }
+        Self::text(text, head)
     }
 
     /// Cut at its end, but not in its first `head` characters.

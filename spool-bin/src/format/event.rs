@@ -10,10 +10,13 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::Ping => return None,
         EventKind::Spooled => "spooled".to_owned(),
         EventKind::Delivered => "delivered".to_owned(),
-        EventKind::Frozen => match &event.reason {
-            Some(reason) => format!("frozen ({})", harmless(reason)),
-            None => "frozen".to_owned(),
-        },
+        EventKind::Frozen => {
+            let reason = event
+                .reason
+                .as_ref()
+                .map(|reason| format!(" ({})", harmless(reason)));
+            format!("frozen{}", reason.unwrap_or_default())
+        }
         EventKind::Removed => "removed".to_owned(),
         EventKind::Unfrozen => "unfrozen".to_owned(),
         EventKind::Recovered(from) => format!("recovered from {from}"),

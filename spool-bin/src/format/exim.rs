@@ -17,14 +17,9 @@ pub(super) fn print(message: &MessageSummary, now: Timestamp, out: &mut impl Wri
     } else {
         ""
     };
-    let age = age(now.since(message.spooled_at));
-    writeln!(
-        out,
-        "{age:>3} {:>5} {} <{}>{frozen}{unreadable}",
-        size(bytes),
-        message.id,
-        harmless(sender)
-    )?;
+    let (age, size) = (age(now.since(message.spooled_at)), size(bytes));
+    let (id, sender) = (message.id, harmless(sender));
+    writeln!(out, "{age:>3} {size:>5} {id} <{sender}>{frozen}{unreadable}")?;
     for recipient in envelope.into_iter().flat_map(|envelope| &envelope.recipients) {
         writeln!(out, "          {}", harmless(recipient))?;
     }

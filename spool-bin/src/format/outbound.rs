@@ -40,11 +40,8 @@ pub(crate) fn destinations(
 
 /// One line for each kind of session: the host, the number, and the security.
 pub(crate) fn connections(pool: &PoolSnapshot, width: usize, out: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "{} of at most {} connections are open",
-        pool.open, pool.limit
-    )?;
+    let (open, limit) = (pool.open, pool.limit);
+    writeln!(out, "{open} of at most {limit} connections are open")?;
     let rows: Vec<_> = pool.destinations.iter().map(connection).collect();
     if rows.is_empty() {
         return Ok(());
@@ -56,16 +53,14 @@ pub(crate) fn connections(pool: &PoolSnapshot, width: usize, out: &mut impl Writ
 fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
     let rate = state.rate_per_second.map_or_else(String::new, per_time);
     let (word, why) = standing(state, now);
+    let why = format!("{word}{}{}", harmless(&why), path(state));
     [
         Cell::hops(&state.next_hops),
         Cell::whole(state.messages),
         Cell::whole(state.waiting),
         Cell::whole(format!("{} of {}", state.running, state.limit)),
         Cell::whole(rate),
-        Cell::text(
-            format!("{word}{}{}", harmless(&why), path(state)),
-            word.chars().count(),
-        ),
+        Cell::text(why, word.chars().count()),
     ]
 }
 
@@ -73,7 +68,7 @@ fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
 fn path(state: &DestinationState) -> String {
     match state.path.is_empty() || state.path == state.next_hops {
         true => String::new(),
-        false => format!("; with the limits of {}", super::units::hops(&state.path)),
+        false => format!("; with the limits of {}", hops(&state.path)),
     }
 }
 
@@ -92,20 +87,10 @@ pub(crate) fn reset(before: &DestinationState, now: Timestamp, out: &mut impl Wr
     });
     let rate = before.rate_per_second.zip(before.rate_reason.as_ref());
     let rate = rate.map(|(rate, reason)| format!("rate limit: {} ({reason})", per_time(rate)));
-    let circuit = match &before.circuit {
-        Circuit::Open {
-            until,
-            failures,
-            reason,
-        } => Some(format!(
-            "circuit breaker: open for another {}, after {failures} failures ({reason})",
-            age(until.since(now))
-        )),
-        Circuit::HalfOpen { failures, reason } => Some(format!(
-            "circuit breaker: half open, after {failures} failures ({reason})"
-        )),
-        Circuit::Closed | _ => None,
-    };
+    let circuit = failing(&before.circuit, now).map(|(open, failures, reason)| {
+        let state = open.map_or("half open".to_owned(), |span| format!("open for another {span}"));
+        format!("circuit breaker: {state}, after {failures} failures ({reason})")
+    });
     let learned: Vec<_> = [window, rate, circuit].into_iter().flatten().collect();
     let next_hops = hops(&before.next_hops);
     if learned.is_empty() {
@@ -117,51 +102,45 @@ pub(crate) fn reset(before: &DestinationState, now: Timestamp, out: &mut impl Wr
         .try_for_each(|line| writeln!(out, "  {}", harmless(line)))
 }
 
-/// The worst that is known of a destination: a few words, which are never cut, and details.
-fn standing(state: &DestinationState, now: Timestamp) -> (String, String) {
-    let state_of = |word: &str, why: String| (word.to_owned(), why);
-    if state.next_hops.is_empty() {
-        return state_of("no route", ": its messages wait for `spool reroute`".to_owned());
-    }
-    match (
-        &state.circuit,
-        &state.limit_reason,
-        &state.rate_reason,
-        &state.last_error,
-    ) {
-        (
-            Circuit::Open {
-                until,
-                failures,
-                reason,
-            },
-            ..,
-        ) => {
-            let span = age(until.since(now));
-            state_of(
-                "left alone",
-                format!(" for {span}, after {failures} failures: {reason}"),
-            )
-        }
-        (Circuit::HalfOpen { failures, reason }, ..) => state_of(
-            "one message tries",
-            format!(", after {failures} failures: {reason}"),
-        ),
-        (_, Some(reason), ..) if state.limit < state.max => state_of("fewer sessions", format!(": {reason}")),
-        (_, _, Some(reason), _) => state_of("slower", format!(": {reason}")),
-        (_, _, _, Some((at, error))) => {
-            let word = format!("{} ago", age(now.since(*at)));
-            (word, format!(": {error}"))
-        }
-        (_, _, _, None) => state_of("well", String::new()),
+/// How long the circuit is still open, if it is and not half open, the failures before, and their reason. `None`: it is closed.
+fn failing(circuit: &Circuit, now: Timestamp) -> Option<(Option<String>, u32, &str)> {
+    match circuit {
+        Circuit::Open {
+            until,
+            failures,
+            reason,
+        } => Some((Some(age(until.since(now))), *failures, reason)),
+        Circuit::HalfOpen { failures, reason } => Some((None, *failures, reason)),
+        Circuit::Closed | _ => None,
     }
 }
 
+/// The worst that is known of a destination: a few words, which are never cut, and details.
+fn standing(state: &DestinationState, now: Timestamp) -> (String, String) {
+    let narrowed = state.limit_reason.as_ref().filter(|_| state.limit < state.max);
+    let (word, why) = if state.next_hops.is_empty() {
+        ("no route", ": its messages wait for `spool reroute`".to_owned())
+    } else if let Some((open, failures, reason)) = failing(&state.circuit, now) {
+        let why = format!(", after {failures} failures: {reason}");
+        match open {
+            Some(span) => ("left alone", format!(" for {span}{why}")),
+            None => ("one message tries", why),
+        }
+    } else if let Some(reason) = narrowed {
+        ("fewer sessions", format!(": {reason}"))
+    } else if let Some(reason) = &state.rate_reason {
+        ("slower", format!(": {reason}"))
+    } else if let Some((at, error)) = &state.last_error {
+        return (format!("{} ago", age(now.since(*at))), format!(": {error}"));
+    } else {
+        ("well", String::new())
+    };
+    (word.to_owned(), why)
+}
+
 fn connection(sessions: &DestinationSessions) -> [Cell; 8] {
-    let user = sessions
-        .user
-        .as_deref()
-        .map_or_else(String::new, |user| format!("{user}@"));
+    let user = sessions.user.as_deref();
+    let user = user.map_or_else(String::new, |user| format!("{user}@"));
     let port = format!(":{}", sessions.next_hop.port());
     let security = harmless(sessions.tls.as_deref().unwrap_or("plain"));
     let version = security.split(' ').next().map_or(0, |word| word.chars().count());

@@ -13,56 +13,74 @@ const INDENT: usize = 14;
 
 /// Prints the page of one message in lines of at most `width` columns, as of `now`.
 pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
-    let mut facts = Facts { width, out };
-    facts.add("id", &page.id.to_string())?;
-    facts.add("queue", &page.queue.to_string())?;
-    facts.add("status", &status(page, now))?;
-    facts.add_if("reason", page.reason.as_deref().map(harmless))?;
-    facts.add("spooled", &when(page.spooled_at, now))?;
-    facts.add_if("gives up", page.expires_at.map(|at| when(at, now)))?;
-    facts.add_if(
-        "in flight",
-        page.in_flight.map(|at| format!("since {}", when(at, now))),
-    )?;
-    facts.add("size", &size(page.size))?;
-    facts.add("sender", &format!("<{}>", harmless(&page.sender)))?;
-    facts.add_if("parameters", some(page.parameters.join(" ")))?;
-    facts.add("next hops", &hops(&page.next_hops))?;
-    let afterwards = page.next_hops_afterwards.as_deref().map(hops);
-    facts.add_if(
-        "rerouted",
-        afterwards.map(|hops| format!("to {hops}, for the recipients that are left when this attempt ends")),
-    )?;
-    facts.add("route", route(page.route))?;
-    facts.add("retries", &retries(page))?;
-    facts.add_if("parent", page.parent.map(|id| id.to_string()))?;
-    for notice in &page.notices {
-        facts.add("notice", &notice.text())?;
+    for (name, value) in facts(page, now).iter().filter(|(_, value)| !value.is_empty()) {
+        let name = format!("{name}:");
+        wrapped(out, width, &format!("{name:<INDENT$}"), INDENT, value)?;
     }
-    if page.unknown_submitter {
-        facts.add("submitter", "not known: only `spool bounce` returns a notice")?;
-    }
-    facts.add_if("related", some(join(&page.related)))?;
-    facts.add_if("parts", some(join(&page.parts)))?;
-    facts.add_if("flows", some(join(&page.flows)))?;
-    facts.head(&format!("{} recipients", page.recipients.len()))?;
+    writeln!(out, "\n{} recipients", page.recipients.len())?;
     for recipient in &page.recipients {
-        facts.item(&self::recipient(recipient))?;
+        item(out, width, &self::recipient(recipient))?;
     }
     let left_out = page.attempts_left_out;
     let total = left_out.saturating_add(page.attempts.len() as u64);
-    facts.head(&format!("{total} attempts"))?;
+    writeln!(out, "\n{total} attempts")?;
     for (nth, tried) in page.attempts.iter().enumerate() {
         if nth == 1 && left_out > 0 {
-            facts.item(&format!("… {left_out} more, not kept"))?;
+            item(out, width, &format!("… {left_out} more, not kept"))?;
         }
-        facts.item(&attempt(tried))?;
+        item(out, width, &attempt(tried))?;
         for refused in &tried.refused {
             let reply = words(Some(refused.code), refused.enhanced.as_deref(), &refused.text);
-            facts.item(&format!("    <{}> refused: {reply}", harmless(&refused.address)))?;
+            let refused = format!("    <{}> refused: {reply}", harmless(&refused.address));
+            item(out, width, &refused)?;
         }
     }
     Ok(())
+}
+
+/// The values with their names; those without a text are not shown.
+fn facts(page: &Page, now: Timestamp) -> Vec<(&'static str, String)> {
+    let at = |at: Option<Timestamp>, before: &str| {
+        at.map_or_else(String::new, |at| format!("{before}{}", when(at, now)))
+    };
+    let rerouted = page.next_hops_afterwards.as_deref().map(|afterwards| {
+        let hops = hops(afterwards);
+        format!("to {hops}, for the recipients that are left when this attempt ends")
+    });
+    let mut facts = vec![
+        ("id", page.id.to_string()),
+        ("queue", page.queue.to_string()),
+        ("status", status(page, now)),
+        ("reason", harmless(page.reason.as_deref().unwrap_or_default())),
+        ("spooled", when(page.spooled_at, now)),
+        ("gives up", at(page.expires_at, "")),
+        ("in flight", at(page.in_flight, "since ")),
+        ("size", size(page.size)),
+        ("sender", format!("<{}>", harmless(&page.sender))),
+        ("parameters", page.parameters.join(" ")),
+        ("next hops", hops(&page.next_hops)),
+        ("rerouted", rerouted.unwrap_or_default()),
+        ("route", route(page.route).to_owned()),
+        ("retries", retries(page)),
+        ("parent", join(page.parent.as_slice())),
+    ];
+    facts.extend(page.notices.iter().map(|notice| ("notice", notice.text())));
+    if page.unknown_submitter {
+        let text = "not known: only `spool bounce` returns a notice";
+        facts.push(("submitter", text.to_owned()));
+    }
+    facts.extend([
+        ("related", join(&page.related)),
+        ("parts", join(&page.parts)),
+        ("flows", join(&page.flows)),
+    ]);
+    facts
+}
+
+/// A line of a list; its blanks at the begin are kept.
+fn item(out: &mut impl Write, width: usize, text: &str) -> io::Result<()> {
+    let blanks = text.len() - text.trim_start().len();
+    wrapped(out, width, &" ".repeat(2 + blanks), 6 + blanks, text.trim_start())
 }
 
 fn route(origin: RouteOrigin) -> &'static str {
@@ -72,10 +90,6 @@ fn route(origin: RouteOrigin) -> &'static str {
         RouteOrigin::BuiltInSink => "the built-in sink",
         _ => "unknown to this program",
     }
-}
-
-fn some(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
 
 fn join(ids: &[impl ToString]) -> String {
@@ -130,8 +144,7 @@ fn recipient(recipient: &RecipientPage) -> String {
             let reply = recipient
                 .reply
                 .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+                .map_or_else(String::new, ToString::to_string);
             // The reason often quotes the reply already.
             let said = match reason.contains(&reply) {
                 true => reason.to_owned(),
@@ -156,13 +169,11 @@ fn attempt(attempt: &AttemptPage) -> String {
     let tls = attempt.tls.as_deref().map_or("no TLS".to_owned(), harmless);
     let stage = attempt
         .stage
-        .map(|stage| format!(" at {stage}"))
-        .unwrap_or_default();
+        .map_or_else(String::new, |stage| format!(" at {stage}"));
     let reply = words(attempt.code, attempt.enhanced.as_deref(), &attempt.text);
-    let doubt = if attempt.in_doubt {
-        "; IN DOUBT: the peer may hold the message"
-    } else {
-        ""
+    let doubt = match attempt.in_doubt {
+        true => "; IN DOUBT: the peer may hold the message",
+        false => "",
     };
     format!(
         "{}  {peer}  {}{stage}{}{reply}{doubt}  ({}, {tls})",
@@ -178,34 +189,6 @@ fn words(code: Option<u16>, enhanced: Option<&str>, text: &str) -> String {
     let parts = [code, enhanced.map(harmless), Some(harmless(text))];
     let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(" ")
-}
-
-struct Facts<'o, W> {
-    width: usize,
-    out: &'o mut W,
-}
-
-impl<W: Write> Facts<'_, W> {
-    fn add(&mut self, name: &str, value: &str) -> io::Result<()> {
-        self.wrapped(&format!("{:<INDENT$}", format!("{name}:")), INDENT, value)
-    }
-
-    fn add_if(&mut self, name: &str, value: Option<String>) -> io::Result<()> {
-        value.map_or(Ok(()), |value| self.add(name, &value))
-    }
-
-    fn head(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "\n{text}")
-    }
-
-    fn item(&mut self, text: &str) -> io::Result<()> {
-        let blanks = text.len() - text.trim_start().len();
-        self.wrapped(&" ".repeat(2 + blanks), 6 + blanks, text.trim_start())
-    }
-
-    fn wrapped(&mut self, first: &str, indent: usize, text: &str) -> io::Result<()> {
-        wrapped(self.out, self.width, first, indent, text)
-    }
 }
 
 #[cfg(test)]

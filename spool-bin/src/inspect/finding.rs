@@ -64,10 +64,8 @@ pub(super) struct Findings<'p> {
 impl Findings<'_> {
     fn add(&mut self, gravity: Gravity, place: &str, text: String) {
         // Without the number of its table: the line says which.
-        let key = place.split_once('[').map_or(place.to_owned(), |(table, rest)| {
-            let key = rest.split_once(']').map_or("", |(_, key)| key);
-            format!("{table}{key}")
-        });
+        let (table, rest) = place.split_once('[').unwrap_or((place, "]"));
+        let key = format!("{table}{}", rest.split_once(']').map_or("", |(_, key)| key));
         debug_assert!(is_key(&key), "{key} is no key");
         self.all.push(ConfigFinding {
             gravity,
@@ -81,31 +79,37 @@ impl Findings<'_> {
         self.add(Gravity::Error, place, text);
     }
 
+    /// An error about the file `path`.
+    pub(super) fn error_at(&mut self, place: &str, path: &Path, why: impl fmt::Display) {
+        self.error(place, format!("{}: {why}", path.display()));
+    }
+
     pub(super) fn warn(&mut self, place: &str, text: String) {
         self.add(Gravity::Warning, place, text);
     }
 
     /// Warns when others than its owner can read a file with a secret.
     pub(super) fn secret(&mut self, place: &str, path: &Path) {
-        if let Some(mode) = open_to(OTHERS, path) {
-            let path = path.display();
-            self.warn(
-                place,
-                format!("{path}: others than its owner may use it (mode {mode:04o}); chmod 600 closes it"),
-            );
-        }
+        self.open_to(OTHERS, place, path, "its owner may", "chmod 600");
     }
 
     /// Warns when others than its owner and its group can read the token of the admin API. The group runs commands.
     pub(super) fn token(&mut self, place: &str, path: &Path) {
-        if let Some(mode) = open_to(OTHERS_THAN_READERS, path) {
+        self.open_to(
+            OTHERS_THAN_READERS,
+            place,
+            path,
+            "its owner and its group may",
+            "chmod 640",
+        );
+    }
+
+    /// Warns when `path` has any of the permissions `others`, which only those `who` may have.
+    fn open_to(&mut self, others: u32, place: &str, path: &Path, who: &str, closes: &str) {
+        if let Some(mode) = open_to(others, path) {
             let path = path.display();
-            self.warn(
-                place,
-                format!(
-                    "{path}: others than its owner and its group may use it (mode {mode:04o}); chmod 640 closes it"
-                ),
-            );
+            let text = format!("{path}: others than {who} use it (mode {mode:04o}); {closes} closes it");
+            self.warn(place, text);
         }
     }
 }

@@ -13,6 +13,8 @@ impl Page {
     pub(crate) fn of(message: &Message, queue: Queue, status: ShownStatus, reason: Option<String>) -> Self {
         let state = &message.state;
         let archived = matches!(queue, Queue::Removed | Queue::Quarantine);
+        let attempts = state.attempts.iter();
+        let attempts = attempts.map(|attempt| AttemptPage::of(message, attempt));
         Self {
             id: message.id,
             queue,
@@ -33,11 +35,7 @@ impl Page {
             route: message.origin,
             retry_intervals: state.schedule.intervals.clone(),
             repeat_last: state.schedule.repeat_last,
-            attempts: state
-                .attempts
-                .iter()
-                .map(|attempt| AttemptPage::of(message, attempt))
-                .collect(),
+            attempts: attempts.collect(),
             attempts_left_out: state.attempts.left_out(),
             parent: message.parent,
             notices: NoticePage::of(message),
@@ -62,16 +60,14 @@ impl Page {
 
 fn mail_parameters(message: &Message) -> Vec<String> {
     let given = &message.envelope.parameters;
+    let envid = given.envid.as_ref();
     let flag = |set: bool, name: &str| set.then(|| name.to_owned());
     [
         flag(given.body == BodyKind::EightBitMime, "BODY=8BITMIME"),
         flag(given.smtputf8, "SMTPUTF8"),
         flag(given.requiretls, "REQUIRETLS"),
         given.ret.map(|ret| format!("RET={ret}")),
-        given
-            .envid
-            .as_ref()
-            .map(|envid| format!("ENVID={}", spool_core::harmless(envid))),
+        envid.map(|envid| format!("ENVID={}", spool_core::harmless(envid))),
     ]
     .into_iter()
     .flatten()
@@ -87,39 +83,20 @@ fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
         .collect()
 }
 
-/// The recipients to whom no attempt has delivered, according to the record.
-enum Undelivered {
-    All,
-    /// Those that were refused in every accepted attempt.
-    These(HashSet<RecipientIndex>),
-}
-
-impl Undelivered {
-    fn of(state: &MessageState) -> Self {
-        if state.attempts.left_out() > 0 {
-            // An attempt that is not kept may have delivered to any of them.
-            return Self::These(HashSet::new());
-        }
-        let accepted = |attempt: &&Attempt| matches!(attempt.report.result, AttemptResult::Accepted(_));
-        let refused = |attempt: &Attempt| -> HashSet<RecipientIndex> {
-            attempt
-                .report
-                .refused
-                .iter()
-                .map(|refused| refused.recipient)
-                .collect()
-        };
-        let accepting = state.attempts.iter().filter(accepted).map(refused);
-        let both = |one: HashSet<_>, other: HashSet<_>| one.intersection(&other).copied().collect();
-        accepting.reduce(both).map_or(Self::All, Self::These)
+/// The recipients to whom no attempt has delivered, according to the record: those that were refused in every accepted attempt.
+/// `None`: all of them.
+fn undelivered(state: &MessageState) -> Option<HashSet<RecipientIndex>> {
+    if state.attempts.left_out() > 0 {
+        // An attempt that is not kept may have delivered to any of them.
+        return Some(HashSet::new());
     }
-
-    fn contains(&self, index: RecipientIndex) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(these) => these.contains(&index),
-        }
-    }
+    let accepted = |attempt: &&Attempt| matches!(attempt.report.result, AttemptResult::Accepted(_));
+    let refused = |attempt: &Attempt| -> HashSet<_> {
+        let refused = attempt.report.refused.iter();
+        refused.map(|refused| refused.recipient).collect()
+    };
+    let accepting = state.attempts.iter().filter(accepted).map(refused);
+    accepting.reduce(|one, other| one.intersection(&other).copied().collect())
 }
 
 pub(super) fn recipients(message: &Message) -> Vec<RecipientPage> {
@@ -127,14 +104,16 @@ pub(super) fn recipients(message: &Message) -> Vec<RecipientPage> {
     let failed = state.failed.iter().map(|failed| (failed.recipient, failed));
     let failed: HashMap<RecipientIndex, &FailedRecipient> = failed.collect();
     let remaining: HashSet<RecipientIndex> = state.remaining.iter().copied().collect();
-    let undelivered = Undelivered::of(state);
+    let undelivered = undelivered(state);
     let page = |(index, recipient): (RecipientIndex, &Recipient)| {
         let failed = failed.get(&index).copied();
         let fate = match (failed, remaining.contains(&index)) {
             (Some(_), _) => RecipientFate::Failed,
             (None, true) => RecipientFate::Remaining,
             (None, false) if state.notices.of_failed(index).is_some() => RecipientFate::Bounced,
-            (None, false) if undelivered.contains(index) => RecipientFate::Elsewhere,
+            (None, false) if undelivered.as_ref().is_none_or(|these| these.contains(&index)) => {
+                RecipientFate::Elsewhere
+            }
             (None, false) => RecipientFate::Done,
         };
         RecipientPage {
