@@ -105,12 +105,8 @@ async fn freeze_of_a_message_being_sent_outlives_a_crash() {
     drop(running);
     bench.idle().await;
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
-    assert!(
-        bench.details(id).await.message.state.attempts[0]
-            .report
-            .in_doubt()
-    );
-    assert!(bench.jobs.none());
+    let state = bench.details(id).await.message.state;
+    assert!(state.attempts[0].report.in_doubt() && bench.jobs.none());
     end(bench.spool).await;
 }
 
