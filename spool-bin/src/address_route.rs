@@ -1,8 +1,8 @@
 //! Where mail for an address would go now, and why, as the API returns it and `spool route` prints it.
 
-use crate::format::{span, wrapped};
+use crate::format::wrapped;
 use serde::{Deserialize, Serialize};
-use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless, millis};
+use spool_core::{Address, DestinationPolicy, NextHop, RouteReason, TlsPolicy, harmless};
 use spool_smtp::client::{FoundHost, SmtpAgent};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl AddressRoute {
             rule,
             tls: policy.tls.unwrap_or_default(),
             max_connections: own.unwrap_or(max_connections),
-            rate: policy.rate.as_ref().map(rate),
+            rate: policy.rate.as_ref().map(ToString::to_string),
             hosts: None,
         }
     }
@@ -186,27 +186,9 @@ impl LookupResult {
     }
 }
 
-/// A rate as it is written in the configuration, in the largest unit that is exact.
-fn rate(rate: &Rate) -> String {
-    format!("{}/{}", rate.messages, span(millis(rate.per)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn rates_are_written_as_they_are_read() {
-        for (messages, millis, text) in [
-            (100, 60_000, "100/1m"),
-            (1, 1500, "1/1500ms"),
-            (7, 7_200_000, "7/2h"),
-        ] {
-            let written = rate(&Rate::new(messages, Duration::from_millis(millis)).unwrap());
-            assert_eq!(written, text);
-        }
-    }
 
     #[test]
     fn a_rule_names_the_domain_whose_exchangers_it_leads_to() {

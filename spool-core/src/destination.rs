@@ -4,8 +4,9 @@
 //! A destination is a list of next hops. Its policy is looked up by that list, so that mail that is already queued
 //! follows the current configuration.
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::next_hop::NextHop;
+use crate::span::span;
 use derive_more::{Debug, Display};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -50,8 +51,9 @@ impl FromStr for TlsPolicy {
     }
 }
 
-/// At most this many messages in this much time, as `100/1m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// At most this many messages in this much time; displayed as in the configuration, `100/1m`.
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash)]
+#[display("{messages}/{}", span(millis(*per)))]
 pub struct Rate {
     /// Messages.
     pub messages: NonZeroU32,
@@ -193,6 +195,18 @@ mod tests {
         assert_eq!(Rate::new(1, Duration::ZERO), Err(RateError));
         let rate = Rate::new(100, Duration::from_secs(60)).unwrap();
         assert_eq!(rate.interval(), Duration::from_millis(600));
+    }
+
+    #[test]
+    fn rates_are_written_as_in_the_configuration() {
+        for (messages, millis, text) in [
+            (100, 60_000, "100/1m"),
+            (1, 1500, "1/1500ms"),
+            (7, 7_200_000, "7/2h"),
+        ] {
+            let rate = Rate::new(messages, Duration::from_millis(millis)).unwrap();
+            assert_eq!(rate.to_string(), text);
+        }
     }
 
     #[test]

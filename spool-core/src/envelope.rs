@@ -69,6 +69,18 @@ pub enum Ret {
     Headers,
 }
 
+impl Ret {
+    /// Reads the value of the RET parameter, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "FULL" => Some(Self::Full),
+            "HDRS" => Some(Self::Headers),
+            _ => None,
+        }
+    }
+}
+
 /// The NOTIFY parameter of RFC 3461. All false means NEVER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -79,6 +91,24 @@ pub struct Notify {
     pub failure: bool,
     /// DELAY.
     pub delay: bool,
+}
+
+impl Notify {
+    /// Reads the value of the NOTIFY parameter, in any case: NEVER alone, or a list of the other three.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut notify = Self::default();
+        let never = text.eq_ignore_ascii_case("NEVER");
+        for word in text.split(',').filter(|_| !never) {
+            match word.to_ascii_uppercase().as_str() {
+                "SUCCESS" => notify.success = true,
+                "FAILURE" => notify.failure = true,
+                "DELAY" => notify.delay = true,
+                _ => return None,
+            }
+        }
+        Some(notify)
+    }
 }
 
 /// As in the NOTIFY parameter: `SUCCESS,FAILURE`, or `NEVER`.

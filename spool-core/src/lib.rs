@@ -43,10 +43,12 @@ mod router;
 mod routing;
 mod sign;
 mod since;
+mod span;
 pub mod store;
 mod submission;
 mod summary;
 mod text;
+pub mod xtext;
 
 pub use address::{Address, AddressError, valid_domain};
 pub use agent::{
@@ -88,6 +90,7 @@ pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, 
 pub use router::{RouteReason, Router, Rule};
 pub use routing::{RouteGroup, Routing};
 pub use sign::{SignError, Signer};
+pub use span::span;
 pub use submission::{MAX_SECTIONS, Submission};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
 pub use text::{is_hidden, is_printable_ascii, visible};

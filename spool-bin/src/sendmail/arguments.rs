@@ -218,21 +218,12 @@ fn one_of<T: Copy>(option: &str, value: &str, known: &[(&str, T)]) -> Result<T, 
 }
 
 fn notify(value: &str) -> Result<Notify, SendmailError> {
-    let mut notify = Notify::default();
-    let never = value.eq_ignore_ascii_case("never");
-    for word in value.split(',').filter(|_| !never) {
-        match word.to_ascii_lowercase().as_str() {
-            "success" => notify.success = true,
-            "failure" => notify.failure = true,
-            "delay" => notify.delay = true,
-            _ => {
-                return Err(SendmailError::usage(format!(
-                    "-N {value}: must be never, or some of failure,delay,success"
-                )));
-            }
-        }
-    }
-    Ok(notify)
+    let bad = || {
+        SendmailError::usage(format!(
+            "-N {value}: must be never, or some of failure,delay,success"
+        ))
+    };
+    Notify::parse(value).ok_or_else(bad)
 }
 
 /// Whether `text` can be an ENVID.

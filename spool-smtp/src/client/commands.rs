@@ -2,7 +2,7 @@
 
 use super::capabilities::Capabilities;
 use spool_core::{
-    Address, BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels,
+    Address, BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, ReversePath, a_labels, xtext,
 };
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -116,13 +116,11 @@ pub fn mail(line: &mut String, offers: &Capabilities, envelope: &Envelope, body:
         add(format_args!(" REQUIRETLS"));
     }
     if offers.dsn {
-        match asked.ret {
-            Some(Ret::Full) => add(format_args!(" RET=FULL")),
-            Some(Ret::Headers) => add(format_args!(" RET=HDRS")),
-            None => {}
+        if let Some(ret) = asked.ret {
+            add(format_args!(" RET={ret}"));
         }
         if let Some(envid) = &asked.envid {
-            add(format_args!(" ENVID={}", xtext(envid)));
+            add(format_args!(" ENVID={}", xtext::encode(envid)));
         }
     }
     line.push_str("\r\n");
@@ -138,21 +136,8 @@ pub fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipient, utf
         if let Some(orcpt) = &recipient.orcpt {
             // The semicolon between type and address is not encoded (RFC 3461 section 4.2).
             let (kind, address) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
-            let _ = write!(line, " ORCPT={};{}", xtext(kind), xtext(address));
+            let _ = write!(line, " ORCPT={};{}", xtext::encode(kind), xtext::encode(address));
         }
     }
     line.push_str("\r\n");
-}
-
-/// Encodes as xtext (RFC 3461 section 4): `+`, `=` and all but printable ASCII become `+` and two hexadecimal digits.
-fn xtext(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (b'!'..=b'~').contains(&byte) && !matches!(byte, b'+' | b'=') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "+{byte:02X}");
-        }
-    }
-    out
 }
