@@ -7,8 +7,7 @@ use crate::shutdown::run_part;
 use crate::sockets;
 use anyhow::Context;
 use spool_actors::{OpenSpool, Part};
-use spool_core::BoxFuture;
-use spool_smtp::server::{CurrentConfig, Listener, LocalListener, Opening};
+use spool_smtp::server::{Listener, Opening, ServerConfig, SessionStart};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -20,8 +19,7 @@ pub(crate) struct Listeners {
     /// The addresses of the network sockets for SMTP and for implicit TLS, as they are bound.
     pub(crate) smtp: Vec<SocketAddr>,
     pub(crate) smtps: Vec<SocketAddr>,
-    network: Vec<Listener>,
-    local: Vec<LocalListener>,
+    all: Vec<Listener>,
 }
 
 impl Listeners {
@@ -30,15 +28,15 @@ impl Listeners {
         config: &Config,
         passed: (Vec<TcpListener>, Vec<TcpListener>),
     ) -> Result<Self, Failure> {
-        let mut all = Self::default();
-        all.smtp = all.bind_network(config, &config.smtp, Opening::Plain, passed.0)?;
-        all.smtps = all.bind_network(config, &config.smtps, Opening::ImplicitTls, passed.1)?;
+        let mut bound = Self::default();
+        bound.smtp = bound.bind_network(config, &config.smtp, Opening::Plain, passed.0)?;
+        bound.smtps = bound.bind_network(config, &config.smtps, Opening::ImplicitTls, passed.1)?;
         for path in &config.unix {
-            let listener = LocalListener::bind(path).await;
+            let listener = Listener::local(path).await;
             let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
-            all.local.push(listener);
+            bound.all.push(listener);
         }
-        Ok(all)
+        Ok(bound)
     }
 
     /// Binds the listeners of one list of addresses; returns the addresses as they are bound.
@@ -52,49 +50,37 @@ impl Listeners {
         let (mut passed, mut all) = (passed.into_iter(), Vec::new());
         for address in addresses {
             let cannot = || format!("cannot listen on {address}");
-            let listener = match passed.next() {
-                Some(passed) => Ok(passed),
-                None => sockets::listen(*address, v6_only(config, *address)),
+            let socket = match passed.next() {
+                Some(passed) => passed,
+                None => sockets::listen(*address, v6_only(config, *address)).with_context(cannot)?,
             };
-            let listener = listener.and_then(Listener::from_std).with_context(cannot)?;
-            all.push(listener.local_addr().with_context(cannot)?);
-            let proxied = config.proxy_protocol.contains(address);
-            self.network.push(listener.opening(opening).proxied(proxied));
+            all.push(socket.local_addr().with_context(cannot)?);
+            let mut listener = Listener::from_std(socket).with_context(cannot)?;
+            listener.opening = opening;
+            listener.proxied = config.proxy_protocol.contains(address);
+            self.all.push(listener);
         }
         Ok(all)
     }
-}
 
-/// A session, to be run on a worker thread.
-type SessionTask = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
-
-impl Listeners {
     /// Accepts connections until the service is stopped. Sessions run on the worker threads of the spool.
     pub(crate) fn accept(
         self,
-        server: &CurrentConfig,
+        server: &watch::Receiver<Arc<ServerConfig>>,
         relay: &Relay,
         spool: &OpenSpool,
         stopped: &watch::Receiver<bool>,
     ) -> Vec<JoinHandle<()>> {
-        let place = || {
+        let run = |listener: Listener| {
             let workers = spool.workers.clone();
-            move |session: SessionTask| {
+            let place = move |session: SessionStart| {
                 if !workers.place(session) {
                     tracing::error!("the worker threads have ended; a connection is dropped");
                 }
-            }
+            };
+            let running = listener.run(server.clone(), Arc::new(relay.clone()), place, stopped.clone());
+            run_part(spool, Part::Ingress, stopped, running)
         };
-        let parts = || (server.clone(), Arc::new(relay.clone()), place(), stopped.clone());
-        let network = self.network.into_iter().map(|listener| {
-            let (server, relay, place, stopped) = parts();
-            Box::pin(listener.run(server, relay, place, stopped)) as BoxFuture<()>
-        });
-        let local = self.local.into_iter().map(|listener| {
-            let (server, relay, place, stopped) = parts();
-            Box::pin(listener.run(server, relay, place, stopped)) as BoxFuture<()>
-        });
-        let run = |running| run_part(spool, Part::Ingress, stopped, running);
-        network.chain(local).map(run).collect()
+        self.all.into_iter().map(run).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::signing;
 use crate::users;
 use spool_actors::{SetMaxConcurrentJobs, SetNotices, SetPolicies, SetRouting};
 use spool_smtp::dkim::Rules;
-use spool_smtp::server::{CurrentConfig, ServerConfig, Users};
+use spool_smtp::server::{ServerConfig, Users};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -67,8 +67,8 @@ impl Live {
     }
 
     /// The configuration of new connections.
-    pub(crate) fn server(&self) -> CurrentConfig {
-        self.server.subscribe().into()
+    pub(crate) fn server(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.server.subscribe()
     }
 
     /// Reads the configuration again. `config` is the previous one, and is replaced.

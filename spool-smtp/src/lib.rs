@@ -4,10 +4,15 @@
 //! [`spool_core::DeliveryAgent`].
 
 pub mod client;
+mod deadline;
 mod der;
 pub mod dkim;
 mod fingerprint;
+mod glob;
+mod hidden;
 pub mod load;
 pub mod server;
 pub mod sink;
+mod stream;
 pub mod submission;
+mod tls_names;

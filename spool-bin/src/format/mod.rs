@@ -20,7 +20,7 @@ pub(crate) use grid::NARROWEST;
 pub(crate) use outbound::{connections, destinations, reset};
 pub(crate) use show::show;
 pub(crate) use style::{Format, Style};
-pub(crate) use units::{span, when};
+pub(crate) use units::when;
 pub(crate) use wrap::wrapped;
 
 use crate::print::{Visible, json_line};

@@ -25,7 +25,7 @@ mod passed_hosts;
 mod plaintext;
 mod pool;
 mod race;
-mod reply_filter;
+pub(crate) mod reply_filter;
 mod resolve;
 mod roots;
 mod session;

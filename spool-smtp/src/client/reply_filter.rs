@@ -14,7 +14,7 @@ const MAX_LINES: usize = 1000;
 
 /// Why input is not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum ReplyError {
+pub(crate) enum ReplyError {
     #[error("the peer sent a reply of more than {MAX_REPLY} bytes")]
     TooLong,
     #[error("the peer sent a reply of more than {MAX_LINES} lines")]
@@ -27,15 +27,15 @@ pub(super) enum ReplyError {
 
 /// A complete reply: its code, and the text of each line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RawReply {
-    pub(super) code: u16,
+pub(crate) struct RawReply {
+    pub(crate) code: u16,
     /// The lines, separated by LF.
     text: String,
 }
 
 impl RawReply {
     /// The text of each line; at least one.
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.split('\n')
     }
 
@@ -64,7 +64,7 @@ impl RawReply {
 
 /// The state of the parser: the part of a reply that has arrived.
 #[derive(Debug, Default)]
-pub(super) struct ReplyFilter {
+pub(crate) struct ReplyFilter {
     /// An incomplete line.
     line: Vec<u8>,
     /// The number of bytes of the complete lines.
@@ -77,7 +77,7 @@ pub(super) struct ReplyFilter {
 
 impl ReplyFilter {
     /// Parses up to the end of one reply. Returns the number of bytes that were used, and the reply if it is complete.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<RawReply>), ReplyError> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<RawReply>), ReplyError> {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             let end = memchr::memchr(b'\n', rest).map(|at| at + 1);

@@ -8,6 +8,7 @@ use super::certificate_key::refutes;
 use super::dane::Dane;
 use super::roots::TrustRoots;
 use crate::fingerprint::sha256_hex;
+use crate::tls_names;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
@@ -15,7 +16,7 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CommonState, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
+use rustls::{CommonState, DigitallySignedStruct, Error, SignatureScheme};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -130,20 +131,11 @@ impl TlsClient {
 }
 
 fn facts(connection: &CommonState, verifier: &Verifier) -> TlsFacts {
-    let version = match connection.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(_) | None => "TLS",
-    };
-    let suite = connection.negotiated_cipher_suite();
-    // rustls has other names for the suites of TLS 1.3.
-    let cipher = suite.map_or(String::new(), |suite| {
-        format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
-    });
+    let (version, cipher) = tls_names::of(connection);
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     let verdict = verifier.verdict.get().map(String::as_str);
     TlsFacts {
-        suite: format!("{version} {cipher}"),
+        suite: format!("{version} {}", cipher.unwrap_or_default()),
         fingerprint: certificate.map_or(String::new(), |der| sha256_hex(der)),
         verdict: verdict
             .unwrap_or("not verified: no certificate was shown")

@@ -1,20 +1,23 @@
 //! One connection of the load generator: raw SMTP, in the [`Transfer`] of the plan, in plaintext or under TLS.
 
 use super::Transfer;
-use super::stream::LoadStream;
 use super::template::Template;
 use super::tls::Connector;
+use crate::client::reply_filter::{RawReply, ReplyFilter};
 use crate::client::tls::TlsFacts;
+use crate::deadline::Deadline;
 use crate::sink::TlsMode;
+use crate::stream::Stream;
+use bytes::{Buf, BytesMut};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// A connection without a reply for this time counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The longest reply.
-const MAX_REPLY: usize = 64 * 1024;
 
 /// How a message ended.
 #[derive(Debug)]
@@ -27,20 +30,12 @@ pub(super) enum SendOutcome {
     Broken { error: String, begun: bool },
 }
 
-/// A reply: its code, and the extensions of a reply to EHLO.
-#[derive(Debug, Clone, Copy, Default)]
-struct LoadReply {
-    code: u16,
-    pipelining: bool,
-    chunking: bool,
-    starttls: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: LoadStream,
-    input: Vec<u8>,
-    taken: usize,
+    stream: Stream<TcpStream>,
+    deadline: Deadline,
+    input: BytesMut,
+    replies: ReplyFilter,
     out: Vec<u8>,
     transfer: Transfer,
     tls: Option<TlsFacts>,
@@ -56,51 +51,58 @@ impl Connection {
         connector: Option<&Connector>,
         transfer: Transfer,
     ) -> io::Result<Self> {
-        let tcp = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
+        let tcp = timeout(TIMEOUT, TcpStream::connect(to)).await??;
         tcp.set_nodelay(true)?;
         let mut open = Self {
-            stream: LoadStream::Plain(tcp),
-            input: Vec::with_capacity(4096),
-            taken: 0,
+            stream: Stream::Plain(tcp),
+            deadline: Deadline::after(TIMEOUT),
+            input: BytesMut::with_capacity(4096),
+            replies: ReplyFilter::default(),
             out: Vec::with_capacity(4096),
             transfer,
             tls: None,
         };
-        let mode = connector.map(|connector| connector.mode);
+        let mode = connector.map(|connector| connector.tls.mode);
         if let (Some(connector), Some(TlsMode::Implicit)) = (connector, mode) {
-            open.tls = Some(open.stream.upgrade(connector, TIMEOUT).await?);
+            open.upgrade(connector).await?;
         }
         open.expect(220, "the greeting").await?;
         let mut offered = open.hello().await?;
         if let (Some(connector), Some(TlsMode::StartTls)) = (connector, mode) {
-            if !offered.starttls {
+            if !offers(&offered, "STARTTLS") {
                 return Err(never("the server does not offer STARTTLS"));
             }
             open.start_tls(connector).await?;
             offered = open.hello().await?;
         }
+        let pipelining = offers(&offered, "PIPELINING");
         match transfer {
-            Transfer::Chunked if !(offered.chunking && offered.pipelining) => {
+            Transfer::Chunked if !(pipelining && offers(&offered, "CHUNKING")) => {
                 return Err(never("the server does not offer CHUNKING and PIPELINING"));
             }
-            Transfer::Pipelined if !offered.pipelining => open.transfer = Transfer::InTurn,
+            Transfer::Pipelined if !pipelining => open.transfer = Transfer::InTurn,
             Transfer::Pipelined | Transfer::InTurn | Transfer::Chunked => {}
         }
         Ok(open)
     }
 
-    async fn hello(&mut self) -> io::Result<LoadReply> {
-        self.stream.write(b"EHLO load.sender.example\r\n").await?;
+    async fn hello(&mut self) -> io::Result<RawReply> {
+        self.write(b"EHLO load.sender.example\r\n").await?;
         self.expect(250, "EHLO").await
     }
 
     async fn start_tls(&mut self, connector: &Connector) -> io::Result<()> {
-        self.stream.write(b"STARTTLS\r\n").await?;
+        self.write(b"STARTTLS\r\n").await?;
         self.expect(220, "STARTTLS").await?;
-        if self.input.len() > self.taken {
+        if !self.input.is_empty() {
             return Err(never("the server spoke in plaintext after its reply to STARTTLS"));
         }
-        self.tls = Some(self.stream.upgrade(connector, TIMEOUT).await?);
+        self.upgrade(connector).await
+    }
+
+    async fn upgrade(&mut self, connector: &Connector) -> io::Result<()> {
+        let handshake = self.stream.upgrade(|tcp| connector.handshake(tcp));
+        self.tls = Some(timeout(TIMEOUT, handshake).await??);
         Ok(())
     }
 
@@ -109,7 +111,7 @@ impl Connection {
         self.tls.as_ref().map(TlsFacts::suite)
     }
 
-    async fn expect(&mut self, code: u16, what: &str) -> io::Result<LoadReply> {
+    async fn expect(&mut self, code: u16, what: &str) -> io::Result<RawReply> {
         let reply = self.reply().await?;
         if reply.code == code {
             Ok(reply)
@@ -139,14 +141,7 @@ impl Connection {
                 };
             }
         }
-        self.out.clear();
-        template.data(number, &mut self.out);
-        let sent = self.stream.write(&self.out).await;
-        let reply = match sent {
-            Ok(()) => self.reply().await,
-            Err(error) => Err(error),
-        };
-        match reply {
+        match self.data(template, number).await {
             Ok(reply) => SendOutcome::Answered(reply.code),
             Err(error) => SendOutcome::Broken {
                 error: error.to_string(),
@@ -155,11 +150,21 @@ impl Connection {
         }
     }
 
+    /// The message, and the reply to it.
+    async fn data(&mut self, template: &Template, number: u64) -> io::Result<RawReply> {
+        self.out.clear();
+        template.data(number, &mut self.out);
+        self.stream.write_all(&self.out).await?;
+        self.stream.flush().await?;
+        self.reply().await
+    }
+
     /// MAIL, RCPT and BDAT with the message in one write (RFC 3030); the first refusal of MAIL or RCPT, and the reply to BDAT.
     async fn chunk(&mut self, template: &Template, number: u64) -> io::Result<(Option<u16>, u16)> {
         self.out.clear();
         template.chunk(number, &mut self.out);
-        self.stream.write(&self.out).await?;
+        self.stream.write_all(&self.out).await?;
+        self.stream.flush().await?;
         let mut refusal = None;
         for _ in 1..template.replies {
             refusal = refusal.or(Some(self.reply().await?.code).filter(|code| *code >= 400));
@@ -173,14 +178,14 @@ impl Connection {
         let mut rest = commands;
         let pipelined = self.transfer == Transfer::Pipelined;
         if pipelined {
-            self.stream.write(commands).await?;
+            self.write(commands).await?;
         }
         let mut refusal = None;
         for _ in 0..template.replies {
             if !pipelined {
                 let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
                 let (line, after) = rest.split_at(end);
-                self.stream.write(line).await?;
+                self.write(line).await?;
                 rest = after;
             }
             let code = self.reply().await?.code;
@@ -192,59 +197,34 @@ impl Connection {
         Ok(refusal)
     }
 
-    /// Reads one reply.
-    async fn reply(&mut self) -> io::Result<LoadReply> {
-        let mut reply = LoadReply::default();
-        loop {
-            let unread = self.input.get(self.taken..).unwrap_or_default();
-            if let Some(end) = memchr::memchr(b'\n', unread) {
-                let line = unread.get(..end).unwrap_or_default();
-                let word = line.get(4..).unwrap_or_default().trim_ascii_end();
-                reply.pipelining |= word.eq_ignore_ascii_case(b"PIPELINING");
-                reply.chunking |= word.eq_ignore_ascii_case(b"CHUNKING");
-                reply.starttls |= word.eq_ignore_ascii_case(b"STARTTLS");
-                let last = line.get(3) != Some(&b'-');
-                let code = line
-                    .get(..3)
-                    .and_then(|code| std::str::from_utf8(code).ok())
-                    .and_then(|code| code.parse().ok());
-                self.taken += end + 1;
-                if last {
-                    reply.code = code.ok_or_else(|| {
-                        io::Error::new(io::ErrorKind::InvalidData, "a reply without a code")
-                    })?;
-                    return Ok(reply);
-                }
-                continue;
-            }
-            self.input.drain(..self.taken);
-            self.taken = 0;
-            if self.input.len() > MAX_REPLY {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a reply without an end",
-                ));
-            }
-            self.read().await?;
-        }
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
-    async fn read(&mut self) -> io::Result<()> {
-        let read = self.stream.read(&mut self.input, TIMEOUT).await?;
-        if read == 0 {
-            Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the peer closed the connection",
-            ))
-        } else {
-            Ok(())
+    /// Reads one reply.
+    async fn reply(&mut self) -> io::Result<RawReply> {
+        loop {
+            let fed = self.replies.feed(&self.input);
+            let (taken, reply) = fed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.input.advance(taken);
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+            self.input.reserve(1024);
+            self.deadline.restart(TIMEOUT);
+            let read = self.deadline.bound(self.stream.read_buf(&mut self.input)).await;
+            if read.ok_or(io::ErrorKind::TimedOut)?? == 0 {
+                let why = "the peer closed the connection";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+            }
         }
     }
 
     /// Ends the session with QUIT.
     pub(super) async fn quit(mut self) {
-        if self.stream.write(b"QUIT\r\n").await.is_ok() {
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.reply()).await;
+        if self.write(b"QUIT\r\n").await.is_ok() {
+            let _ = timeout(Duration::from_secs(2), self.reply()).await;
         }
     }
 }
@@ -252,4 +232,10 @@ impl Connection {
 /// An error that another connection meets as well.
 fn never(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Whether a reply to EHLO offers this extension without parameters.
+fn offers(reply: &RawReply, extension: &str) -> bool {
+    let mut lines = reply.lines().skip(1);
+    lines.any(|line| line.trim_end().eq_ignore_ascii_case(extension))
 }

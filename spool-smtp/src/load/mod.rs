@@ -1,11 +1,10 @@
 //! The load generator: many connections, each sending message after message, with measurements.
 //!
-//! It is independent of the delivery client, except for the TLS handshake. Every message has a tag in its `X-Spool-Load` header, so
+//! It is independent of the delivery client, except for the TLS handshake and the parser of replies. Every message has a tag in its `X-Spool-Load` header, so
 //! that received messages can be compared with the replies.
 
 mod connection;
 mod histogram;
-mod stream;
 mod template;
 mod tls;
 mod verify;
@@ -27,6 +26,7 @@ use std::time::Duration;
 use template::Template;
 use tls::Connector;
 use tokio::time::Instant;
+use verify::SentLine;
 
 /// A connection gives up after this many consecutive failures.
 const MAX_FAILURES: u32 = 20;
@@ -307,11 +307,11 @@ impl LoadState {
     fn note(&self, number: u64, answered: bool) {
         let Some(ledger) = &self.ledger else { return };
         let tag = self.template.tag(number);
-        let line = format!("{{\"tag\":\"{tag}\",\"answered\":{answered}}}\n");
-        if let Err(error) = ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(line.as_bytes())
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = serde_json::to_writer(&mut *ledger, &SentLine { tag, answered });
+        if let Err(error) = written
+            .map_err(io::Error::from)
+            .and_then(|()| ledger.write_all(b"\n"))
         {
             tracing::error!(%error, "cannot write the ledger");
         }

@@ -34,28 +34,25 @@ impl LoadTls {
 /// What the handshakes of a run share.
 #[derive(Debug)]
 pub(super) struct Connector {
-    pub(super) mode: TlsMode,
-    tls: TlsClient,
-    verify: bool,
-    name: Option<String>,
+    client: TlsClient,
+    pub(super) tls: LoadTls,
 }
 
 impl Connector {
     pub(super) fn new(tls: LoadTls) -> Self {
-        Self {
-            mode: tls.mode,
-            verify: tls.roots.is_some(),
-            tls: TlsClient::new(tls.roots.unwrap_or_default()),
-            name: tls.name,
-        }
+        let client = TlsClient::new(tls.roots.clone().unwrap_or_default());
+        Self { client, tls }
     }
 
     /// # Errors
     /// Of kind `InvalidData` or `InvalidInput` when the peer or its certificate is refused, or refuses us.
     pub(super) async fn handshake(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
         let address = tcp.peer_addr()?.ip().to_string();
-        let host = self.name.as_deref().unwrap_or(&address);
-        let done = self.tls.handshake(tcp, host, self.verify, None).await;
+        let (host, verify) = (
+            self.tls.name.as_deref().unwrap_or(&address),
+            self.tls.roots.is_some(),
+        );
+        let done = self.client.handshake(tcp, host, verify, None).await;
         done.map_err(|error| io::Error::new(error.kind(), format!("TLS with {host}: {error}")))
     }
 }

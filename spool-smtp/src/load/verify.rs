@@ -1,6 +1,6 @@
 //! Compares the messages that were answered with those that arrived.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -31,7 +31,7 @@ pub enum VerifyError {
 }
 
 /// The comparison.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
     /// Messages answered 250.
@@ -49,15 +49,16 @@ pub struct Verification {
 }
 
 #[derive(Deserialize)]
-struct Sent {
-    tag: String,
-    answered: bool,
-}
-
-#[derive(Deserialize)]
 struct Arrived {
     at: i64,
     tag: Option<String>,
+}
+
+/// A line of the load's own ledger.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SentLine {
+    pub(super) tag: String,
+    pub(super) answered: bool,
 }
 
 /// Compares the ledger of a load with the ledger of a sink. Messages of other runs in the sink's ledger are passed over.
@@ -66,7 +67,7 @@ struct Arrived {
 /// When a ledger cannot be read.
 pub fn verify(load: &Path, sink: &Path) -> Result<Verification, VerifyError> {
     let mut sent: HashMap<String, (bool, u64)> = HashMap::new();
-    each(load, |line: Sent| {
+    each(load, |line: SentLine| {
         sent.insert(line.tag, (line.answered, 0));
     })?;
     let mut result = Verification::default();

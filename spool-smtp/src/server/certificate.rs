@@ -2,12 +2,12 @@
 
 use crate::der::{SEQUENCE, certificate_fields, element};
 use crate::fingerprint::sha256_hex;
+use crate::hidden::Hidden;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use spool_core::Timestamp;
-use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -35,19 +35,10 @@ impl CertificateError {
 }
 
 /// A chain of certificates, the server's own first, and the key of that one.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Certificate {
-    key: Arc<CertifiedKey>,
+    key: Hidden<Arc<CertifiedKey>>,
     expires: Timestamp,
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the key.
-        f.debug_struct("Certificate")
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Certificate {
@@ -79,7 +70,7 @@ impl Certificate {
         // `from_der` accepts a key whose public half is unknown; ring has no such key.
         key.keys_match().map_err(|_| CertificateError::Mismatch)?;
         Ok(Self {
-            key: Arc::new(key),
+            key: Hidden(Arc::new(key)),
             expires,
         })
     }
@@ -87,7 +78,7 @@ impl Certificate {
     /// SHA-256 of the server's own certificate, in hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        fingerprint(&self.key)
+        fingerprint(&self.key.0)
     }
 
     /// When the server's own certificate expires.
@@ -97,7 +88,7 @@ impl Certificate {
     }
 
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.key)
+        Arc::clone(&self.key.0)
     }
 }
 

@@ -1,17 +1,12 @@
 //! Parses and checks one command line. The result is safe to store, to log and to pass on.
-//!
-//! smtp-proto parses verbs and parameters of lines that the framer accepted. The paths of MAIL and RCPT are parsed here, because
-//! smtp-proto removes the quotes of a local part (which names another mailbox), knows no address literals, and returns an empty text for
-//! both `<>` and `<Postmaster>`. It also ignores text after DATA, RSET and QUIT, which is refused here.
 
 use super::auth::InitialResponse;
-use super::dsn::{self, RcptDsn};
-use super::extent;
+use super::parameters;
 use super::reply::{self, ServerReply};
-use smtp_proto::request::parser::Rfc5321Parser;
-use smtp_proto::{Error, MAIL_REQUIRETLS, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
-use spool_core::{Address, BodyKind, MailParameters, ReversePath};
-use std::borrow::Cow;
+use spool_core::{Address, MailParameters, Notify, ReversePath};
+
+/// The longest name in EHLO and HELO.
+const MAX_NAME: usize = 255;
 
 /// A command and its arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +22,12 @@ pub(super) enum Command {
         auth: bool,
     },
     /// RCPT; no address is `<Postmaster>` without a domain.
-    Rcpt { address: Option<Address>, dsn: RcptDsn },
+    Rcpt {
+        address: Option<Address>,
+        notify: Option<Notify>,
+        /// The address type, a semicolon, and the decoded address.
+        orcpt: Option<String>,
+    },
     /// DATA.
     Data,
     /// BDAT; `size` octets follow.
@@ -70,25 +70,16 @@ impl Command {
             return Err(reply::BAD_CHARACTER);
         }
         let text = std::str::from_utf8(text).map_err(|_| reply::BAD_CHARACTER)?;
-        if let Some(rest) = after(text, "MAIL ") {
-            return mail(rest);
+        let (verb, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+        match verb.to_ascii_uppercase().as_str() {
+            "MAIL" => mail(rest),
+            "RCPT" => rcpt(rest),
+            "BDAT" => bdat(rest).ok_or(reply::BAD_CHUNK),
+            _ if !text.is_ascii() => Err(reply::BAD_CHARACTER),
+            "AUTH" => auth(rest),
+            "XCLIENT" => Ok(Self::Xclient(rest.to_owned())),
+            verb => simple(verb, rest),
         }
-        if let Some(rest) = after(text, "RCPT ") {
-            return rcpt(rest);
-        }
-        if let Some(rest) = after(text, "BDAT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-            return bdat(rest).ok_or(reply::BAD_CHUNK);
-        }
-        if !text.is_ascii() {
-            return Err(reply::BAD_CHARACTER);
-        }
-        if let Some(rest) = after(text, "AUTH ") {
-            return auth(rest);
-        }
-        if let Some(rest) = after(text, "XCLIENT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
-            return Ok(Self::Xclient(rest.to_owned()));
-        }
-        simple(text, line)
     }
 }
 
@@ -106,65 +97,38 @@ fn bdat(rest: &str) -> Option<Command> {
     words.next().is_none().then_some(Command::Bdat { size, last })
 }
 
-/// All commands but MAIL, RCPT and BDAT.
-fn simple(text: &str, line: &[u8]) -> Result<Command, ServerReply> {
-    let alone = |command| match text.trim_end().len() {
-        4 => Ok(command),
-        _ => Err(reply::SYNTAX),
+/// All other commands: the verb in capitals, and the text behind it.
+fn simple(verb: &str, rest: &str) -> Result<Command, ServerReply> {
+    let argument = rest.strip_prefix(' ').unwrap_or_default().trim_end();
+    let hello = |extended| {
+        let is_word = (1..=MAX_NAME).contains(&argument.len()) && !argument.contains(' ');
+        let name = argument.to_owned();
+        let command = Command::Hello(Hello { name, extended });
+        is_word.then_some(command).ok_or(reply::SYNTAX)
     };
-    match Request::parse(&mut line.iter()) {
-        Ok(Request::Ehlo { host }) => hello(text, &host, true),
-        Ok(Request::Helo { host }) => hello(text, &host, false),
-        Ok(Request::Data) => alone(Command::Data),
-        Ok(Request::Rset) => alone(Command::Rset),
-        Ok(Request::Quit) => alone(Command::Quit),
-        Ok(Request::StartTls) if text.trim_end().len() > 8 => Err(reply::SYNTAX),
-        Ok(Request::StartTls) => Ok(Command::StartTls),
-        Ok(Request::Noop { .. }) => Ok(Command::Noop),
-        Ok(Request::Vrfy { .. }) => Ok(Command::Vrfy),
-        Ok(Request::Help { .. }) => Ok(Command::Help),
-        Ok(
-            Request::Lhlo { .. }
-            | Request::Bdat { .. }
-            | Request::Expn { .. }
-            | Request::Etrn { .. }
-            | Request::Atrn { .. }
-            | Request::Burl { .. },
-        ) => Err(reply::NOT_IMPLEMENTED),
-        Ok(Request::Mail { .. } | Request::Rcpt { .. } | Request::Auth { .. }) => Err(reply::SYNTAX),
-        Err(Error::UnknownCommand) if is_http(text) => Err(reply::NOT_SMTP),
-        Err(Error::UnknownCommand) => Err(reply::UNKNOWN),
-        Err(
-            Error::NeedsMoreData { .. }
-            | Error::InvalidSenderAddress
-            | Error::InvalidRecipientAddress
-            | Error::SyntaxError { .. }
-            | Error::InvalidParameter { .. }
-            | Error::UnsupportedParameter { .. }
-            | Error::ResponseTooLong
-            | Error::InvalidResponse { .. },
-        ) => Err(reply::SYNTAX),
+    let alone = |command| argument.is_empty().then_some(command).ok_or(reply::SYNTAX);
+    match verb {
+        "EHLO" => hello(true),
+        "HELO" => hello(false),
+        "DATA" => alone(Command::Data),
+        "RSET" => alone(Command::Rset),
+        "QUIT" => alone(Command::Quit),
+        "STARTTLS" => alone(Command::StartTls),
+        "NOOP" => Ok(Command::Noop),
+        "HELP" => Ok(Command::Help),
+        "VRFY" if !argument.is_empty() => Ok(Command::Vrfy),
+        "VRFY" => Err(reply::SYNTAX),
+        // The line begins with a space.
+        "" if !argument.is_empty() => Err(reply::SYNTAX),
+        "LHLO" | "EXPN" | "ETRN" | "ATRN" | "BURL" => Err(reply::NOT_IMPLEMENTED),
+        // The body of an HTTP request that a browser sends to this port must not be executed as SMTP.
+        "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" if !rest.is_empty() => Err(reply::NOT_SMTP),
+        _ => Err(reply::UNKNOWN),
     }
 }
 
-fn hello(text: &str, host: &str, extended: bool) -> Result<Command, ServerReply> {
-    let whole = text.get(5..).is_some_and(|rest| rest.trim_end() == host);
-    let command = Command::Hello(Hello {
-        name: host.to_owned(),
-        extended,
-    });
-    whole.then_some(command).ok_or(reply::SYNTAX)
-}
-
-/// The body of an HTTP request that a browser sends to this port must not be executed as SMTP.
-fn is_http(text: &str) -> bool {
-    ["GET ", "POST ", "PUT ", "HEAD ", "OPTIONS ", "CONNECT "]
-        .iter()
-        .any(|verb| after(text, verb).is_some())
-}
-
 fn auth(rest: &str) -> Result<Command, ServerReply> {
-    let mut words = rest.trim_end().split(' ');
+    let mut words = rest.trim_end().split(' ').skip(1);
     let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
     if mechanism.is_empty() || initial == Some("") || words.next().is_some() {
         return Err(reply::SYNTAX);
@@ -176,78 +140,34 @@ fn auth(rest: &str) -> Result<Command, ServerReply> {
 }
 
 fn mail(rest: &str) -> Result<Command, ServerReply> {
-    let (path, parameters) = path(rest, "FROM:")?;
+    let (path, given) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
-    let (dsn, rest) = dsn::of_mail(ascii(parameters)?)?;
-    let (extent, mut rest) = extent::of_mail(&rest)?;
-    let given = if rest.is_empty() {
-        MailFrom::default()
-    } else {
-        rest.push_str("\r\n");
-        Rfc5321Parser::new(&mut rest.as_bytes().iter())
-            .mail_from_parameters(Cow::Borrowed(""))
-            .map_err(refusal)?
-    };
-    let auth = given.auth.is_some();
-    let known = MailFrom {
-        flags: given.flags & (MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
-        auth: given.auth.clone(),
-        ..MailFrom::default()
-    };
-    if given != known {
-        return Err(reply::UNKNOWN_PARAMETER);
-    }
-    let smtputf8 = known.flags & MAIL_SMTPUTF8 != 0;
-    if !smtputf8 && !sender.as_str().is_ascii() {
+    let given = parameters::of_mail(given)?;
+    if !given.known.smtputf8 && !sender.as_str().is_ascii() {
         return Err(reply::NEEDS_SMTPUTF8);
     }
     Ok(Command::Mail {
         sender,
-        parameters: MailParameters {
-            body: extent.body.unwrap_or(BodyKind::SevenBit),
-            smtputf8,
-            requiretls: known.flags & MAIL_REQUIRETLS != 0,
-            ret: dsn.ret,
-            envid: dsn.envid,
-        },
-        size: extent.size.unwrap_or(0),
-        auth,
+        parameters: given.known,
+        size: given.size,
+        auth: given.auth,
     })
 }
 
 fn rcpt(rest: &str) -> Result<Command, ServerReply> {
-    let (path, parameters) = path(rest, "TO:")?;
+    let (path, given) = path(rest, "TO:")?;
     let mailbox = without_route(path);
     let address = if mailbox.eq_ignore_ascii_case("postmaster") {
         None
     } else {
         Some(Address::parse(mailbox).map_err(|_| reply::BAD_RECIPIENT)?)
     };
-    let (dsn, mut rest) = dsn::of_rcpt(ascii(parameters)?)?;
-    if !rest.is_empty() {
-        rest.push_str("\r\n");
-        let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
-            .rcpt_to_parameters(Cow::Borrowed(""))
-            .map_err(refusal)?;
-        if given != RcptTo::default() {
-            return Err(reply::UNKNOWN_PARAMETER);
-        }
-    }
-    Ok(Command::Rcpt { address, dsn })
-}
-
-fn refusal(error: Error) -> ServerReply {
-    match error {
-        Error::UnsupportedParameter { .. } => reply::UNKNOWN_PARAMETER,
-        Error::InvalidParameter { .. } => reply::BAD_PARAMETER,
-        Error::NeedsMoreData { .. }
-        | Error::UnknownCommand
-        | Error::InvalidSenderAddress
-        | Error::InvalidRecipientAddress
-        | Error::SyntaxError { .. }
-        | Error::ResponseTooLong
-        | Error::InvalidResponse { .. } => reply::SYNTAX,
-    }
+    let (notify, orcpt) = parameters::of_rcpt(given)?;
+    Ok(Command::Rcpt {
+        address,
+        notify,
+        orcpt,
+    })
 }
 
 /// Splits `FROM:<path> parameters`. Spaces before `<` are accepted, because many programs send them and they are harmless.
@@ -271,14 +191,6 @@ fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), ServerRe
         }
     }
     Err(reply::SYNTAX)
-}
-
-/// Parameters must be ASCII, which smtp-proto does not check.
-fn ascii(parameters: &str) -> Result<&str, ServerReply> {
-    parameters
-        .is_ascii()
-        .then_some(parameters)
-        .ok_or(reply::BAD_CHARACTER)
 }
 
 /// Strips a source route `@a,@b:` (RFC 5321 appendix C): only the mailbox after it counts.

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use spool_core::BodyKind;
 
 fn parse(text: &str) -> Result<Command, ServerReply> {
     Command::parse(format!("{text}\r\n").as_bytes())
@@ -38,7 +39,8 @@ fn paths_are_read_whole() {
     }
     let postmaster = Command::Rcpt {
         address: None,
-        dsn: RcptDsn::default(),
+        notify: None,
+        orcpt: None,
     };
     assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(postmaster));
 }

@@ -8,7 +8,6 @@ use super::tls::ServerTls;
 use spool_core::{Budget, Clock, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How a message with a CR without LF, or an LF without CR, is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,32 +63,6 @@ pub struct ServerConfig {
     pub proxies: Vec<Network>,
     /// The wall clock for trace headers.
     pub clock: Arc<dyn Clock>,
-}
-
-/// The configuration of a running ingress. A connection keeps the one in force when it was accepted.
-#[derive(Debug, Clone)]
-pub struct CurrentConfig(watch::Receiver<Arc<ServerConfig>>);
-
-impl CurrentConfig {
-    /// The newest configuration that was sent.
-    #[must_use]
-    pub fn now(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.borrow())
-    }
-}
-
-impl From<watch::Receiver<Arc<ServerConfig>>> for CurrentConfig {
-    fn from(newest: watch::Receiver<Arc<ServerConfig>>) -> Self {
-        Self(newest)
-    }
-}
-
-/// A configuration that never changes.
-impl From<Arc<ServerConfig>> for CurrentConfig {
-    fn from(config: Arc<ServerConfig>) -> Self {
-        // The last value remains after its sender is dropped.
-        Self(watch::channel(config).1)
-    }
 }
 
 impl Default for ServerConfig {

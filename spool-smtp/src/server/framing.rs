@@ -3,8 +3,8 @@
 //! A CR without LF, an LF without CR and a NUL are reported at their position: SMTP smuggling needs two programs that disagree
 //! about the end of a line, and a client that ends lines with LF alone would wait for a reply for ever.
 
+use crate::hidden::Hidden;
 use memchr::memchr3;
-use std::fmt;
 
 /// The next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +18,10 @@ pub(super) enum Frame<'a> {
 }
 
 /// The framer, with the partial line of earlier input.
+#[derive(Debug)]
 pub(super) struct Framer {
-    partial: Vec<u8>,
+    /// A password may be in it.
+    partial: Hidden<Vec<u8>>,
     limit: usize,
     /// `partial` was returned as a complete line.
     given: bool,
@@ -29,18 +31,11 @@ pub(super) struct Framer {
     cr: bool,
 }
 
-impl fmt::Debug for Framer {
-    /// Not the line: a password may be in it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Framer").finish_non_exhaustive()
-    }
-}
-
 impl Framer {
     /// Lines of more than `limit` bytes, CRLF included, are too long.
     pub(super) const fn new(limit: usize) -> Self {
         Self {
-            partial: Vec::new(),
+            partial: Hidden(Vec::new()),
             limit,
             given: false,
             skipping: false,
@@ -51,7 +46,7 @@ impl Framer {
     /// Takes the next line from `input`; takes all of it and returns `None` when it contains no end of a line.
     pub(super) fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Frame<'s>> {
         if std::mem::take(&mut self.given) {
-            self.partial.clear();
+            self.partial.0.clear();
         }
         loop {
             if self.cr {
@@ -72,7 +67,7 @@ impl Framer {
             if input.get(at) != Some(&b'\r') {
                 return Some(Frame::Unclean);
             }
-            let whole = self.partial.is_empty() && !self.skipping && at + 2 <= self.limit;
+            let whole = self.partial.0.is_empty() && !self.skipping && at + 2 <= self.limit;
             if whole && input.get(at + 1) == Some(&b'\n') {
                 let (line, rest) = input.split_at_checked(at + 2)?;
                 *input = rest;
@@ -86,11 +81,11 @@ impl Framer {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        self.skipping |= self.partial.len() + bytes.len() > self.limit;
+        self.skipping |= self.partial.0.len() + bytes.len() > self.limit;
         if self.skipping {
-            self.partial = Vec::new();
+            self.partial.0 = Vec::new();
         } else {
-            self.partial.extend_from_slice(bytes);
+            self.partial.0.extend_from_slice(bytes);
         }
     }
 
@@ -99,7 +94,7 @@ impl Framer {
             return Frame::TooLong;
         }
         self.given = true;
-        Frame::Line(&self.partial)
+        Frame::Line(&self.partial.0)
     }
 }
 
@@ -129,7 +124,7 @@ mod tests {
                         return out;
                     }
                 });
-                assert!(framer.partial.capacity() <= 2 * limit.max(8));
+                assert!(framer.partial.0.capacity() <= 2 * limit.max(8));
             }
         }
         out

@@ -1,21 +1,23 @@
 //! Accepts connections and reserves a place for each. Above the limits a client gets 421 and is closed. When the system has no
 //! descriptors left, the loop pauses instead of spinning.
 
-use super::clients::{ClientKey, Clients};
-use super::config::{CurrentConfig, ServerConfig};
+use super::clients::ClientKey;
+use super::config::ServerConfig;
 use super::connections::Opened;
-use super::peer::{Peer, canonical};
+use super::local::LocalSocket;
+use super::peer::Peer;
 use super::proxy::{self, Origin, ProxyError};
-use super::reply::ServerReply;
-use super::session::Opening;
-use super::{reply, session};
+use super::reply::{self, ServerReply};
+use super::session::{self, Opening};
+use socket2::{SockRef, Socket};
 use spool_core::{BoxFuture, Intake};
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -32,93 +34,100 @@ pub type SessionStart = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 /// A socket that listens for SMTP clients.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    opening: Opening,
-    proxied: bool,
+    socket: ListenerSocket,
+    /// How its sessions begin.
+    pub opening: Opening,
+    /// Each connection comes from one of [`ServerConfig::proxies`] and begins with a PROXY header; others are closed.
+    pub proxied: bool,
+}
+
+#[derive(Debug)]
+enum ListenerSocket {
+    Network(TcpListener),
+    Local(LocalSocket),
+}
+
+/// A connection that was accepted.
+enum Incoming {
+    Network(TcpStream, SocketAddr),
+    Local(UnixStream),
+}
+
+impl Incoming {
+    fn peer(&self) -> io::Result<Peer> {
+        Ok(match self {
+            Self::Network(_, address) => Peer::from(*address),
+            Self::Local(stream) => Peer::local(stream.peer_cred()?.uid()),
+        })
+    }
+}
+
+impl ListenerSocket {
+    async fn accept(&self) -> io::Result<Incoming> {
+        Ok(match self {
+            Self::Network(socket) => {
+                let (stream, address) = socket.accept().await?;
+                Incoming::Network(stream, address)
+            }
+            Self::Local(socket) => Incoming::Local(socket.accept().await?),
+        })
+    }
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 is chosen by the system. Call it within a tokio runtime.
-    ///
-    /// # Errors
-    /// When the address is in use, not ours, or not allowed.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
-        Ok(Self {
-            socket,
-            opening: Opening::Plain,
-            proxied: false,
-        })
-    }
-
-    /// Each connection comes from one of [`ServerConfig::proxies`] and begins with a PROXY header; others are closed.
-    #[must_use]
-    pub const fn proxied(mut self, proxied: bool) -> Self {
-        self.proxied = proxied;
-        self
-    }
-
-    /// How its sessions begin.
-    #[must_use]
-    pub const fn opening(mut self, opening: Opening) -> Self {
-        self.opening = opening;
-        self
-    }
-
-    /// Uses a socket that already listens. Call it within a tokio runtime.
+    /// Uses a network socket that already listens. Call it within a tokio runtime.
     ///
     /// # Errors
     /// When the system cannot wait for it.
     pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket: TcpListener::from_std(socket)?,
-            opening: Opening::Plain,
-            proxied: false,
-        })
+        Ok(Self::new(ListenerSocket::Network(TcpListener::from_std(socket)?)))
     }
 
-    /// The address on which it listens.
+    /// Listens on the socket file `path` for programs of this machine. A file on which no process listens is replaced, and removed with
+    /// the listener. The limits of a client hold for each user. Call it within a tokio runtime.
     ///
     /// # Errors
-    /// When the system does not know.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) when a process listens there; [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the
+    /// file is not a socket; and errors of the system.
+    pub async fn local(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(ListenerSocket::Local(LocalSocket::bind(path).await?)))
     }
 
-    /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone.
+    const fn new(socket: ListenerSocket) -> Self {
+        Self {
+            socket,
+            opening: Opening::Plain,
+            proxied: false,
+        }
+    }
+
+    /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone. A connection keeps
+    /// the configuration that is the newest when it is accepted.
     /// Then it stops listening; the sessions observe the same `shutdown` and end after their current transaction.
     /// It returns when the last one has ended.
     pub async fn run(
         self,
-        config: impl Into<CurrentConfig>,
+        config: watch::Receiver<Arc<ServerConfig>>,
         intake: Arc<dyn Intake>,
         place: impl Fn(SessionStart),
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let current = config.into();
         let opened = Opened::new();
-        let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
-        let take = |(stream, address): (TcpStream, SocketAddr)| {
-            let (config, address) = (current.now(), canonical(address));
-            let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
-            if proxied && !listed {
-                info!(client = %address, "closed: no listed proxy");
-                return;
-            }
-            let peer = match admit(address, listed, &opened, &config) {
-                Ok(peer) => peer,
-                Err(refusal) => return turn_away(stream, address, opening, &refusal.text()),
-            };
-            let client = Client {
-                stream,
+        let for_sessions = shutdown.clone();
+        let take = |incoming: Incoming| {
+            let client = incoming.peer().map(|peer| Client {
                 peer,
-                opening,
-                proxied,
-            };
-            match start(client, config, Arc::clone(&intake), for_sessions.clone()) {
-                Ok(session) => place(session),
-                Err(error) => debug!(client = %address, %error, "connection lost at its start"),
+                opening: self.opening,
+                proxied: self.proxied,
+                config: Arc::clone(&config.borrow()),
+                intake: Arc::clone(&intake),
+                shutdown: for_sessions.clone(),
+            });
+            match client.and_then(|client| client.begin(incoming, &opened)) {
+                Ok(Some(session)) => place(session),
+                Ok(None) => {}
+                Err(error) => debug!(%error, "connection lost at its start"),
             }
         };
         let accept = accept_all(|| self.socket.accept(), take);
@@ -133,7 +142,7 @@ impl Listener {
 }
 
 /// Passes each connection to `take`, without end. It pauses when the system cannot accept one, for example for lack of descriptors.
-pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
+async fn accept_all<C, A: Future<Output = io::Result<C>>>(
     accept: impl Fn() -> A,
     take: impl Fn(C),
 ) {
@@ -154,67 +163,92 @@ pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
     }
 }
 
-/// A connection's client with its place, or the reply to a client without one. A listed proxy has no limits of its own.
-fn admit(
-    address: SocketAddr,
-    listed: bool,
-    opened: &Opened,
-    config: &ServerConfig,
-) -> Result<Peer, ServerReply> {
-    let most = config.connections_per_client;
-    let per_client = if listed { usize::MAX } else { most };
-    let connections = config.clients.connections();
-    let place = connections
-        .admit(opened, address.ip().into(), config.connections, per_client)
-        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
-    let mut peer = Peer::from(address);
-    peer.place = Some((place, most));
-    if !listed {
-        peer.counts_as(ClientKey::address(address.ip()), &config.clients)?;
-    }
-    Ok(peer)
-}
-
-/// A client that has a place.
+/// A client that has connected, and all that its session needs beside the connection.
 struct Client {
-    stream: TcpStream,
     peer: Peer,
     opening: Opening,
     proxied: bool,
-}
-
-fn start(
-    client: Client,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
-) -> io::Result<SessionStart> {
-    let Client {
-        stream,
-        peer,
-        opening,
-        proxied,
-    } = client;
-    stream.set_nodelay(true)?;
-    // The tokio socket belongs to this thread's reactor; the session may run on another.
-    let stream = stream.into_std()?;
-    Ok(Box::new(move || {
-        let stream = TcpStream::from_std(stream);
-        Box::pin(async move {
-            match stream {
-                Ok(mut stream) => {
-                    let peer = match proxied {
-                        true => named(&mut stream, peer, opening, &config.clients, shutdown.clone()).await,
-                        false => Some(peer),
-                    };
-                    if let Some(peer) = peer {
-                        session::serve_peer(stream, peer, opening, config, intake, shutdown).await;
-                    }
-                }
-                Err(error) => warn!(client = %peer.address, %error, "cannot register a connection"),
+}
+
+impl Client {
+    /// The session; `None`: there is no place for it.
+    fn begin(mut self, incoming: Incoming, opened: &Opened) -> io::Result<Option<SessionStart>> {
+        let ip = self.peer.address.ip();
+        let proxies = &self.config.proxies;
+        let listed = self.peer.user.is_none() && proxies.iter().any(|proxy| proxy.contains(ip));
+        if self.proxied && !listed {
+            info!(client = %self.peer, "closed: no listed proxy");
+            return Ok(None);
+        }
+        if let Err(refusal) = self.admit(listed, opened) {
+            let refusal = refusal.text();
+            info!(client = %self.peer, reply = &*refusal, "refused");
+            let told = match &incoming {
+                // The client could not read the reply, and a handshake is too expensive for a client without a place.
+                _ if self.opening == Opening::ImplicitTls => Ok(()),
+                Incoming::Network(stream, _) => turn_away(&SockRef::from(stream), &refusal),
+                Incoming::Local(stream) => turn_away(&SockRef::from(stream), &refusal),
+            };
+            return told.map(|()| None);
+        }
+        Ok(Some(match incoming {
+            Incoming::Network(stream, _) => {
+                stream.set_nodelay(true)?;
+                let stream = stream.into_std()?;
+                self.start(|| TcpStream::from_std(stream))
             }
+            Incoming::Local(stream) => {
+                let stream = stream.into_std()?;
+                self.start(|| UnixStream::from_std(stream))
+            }
+        }))
+    }
+
+    /// Gives the client its place, or returns the reply to a client without one. A listed proxy has no limits of its own.
+    fn admit(&mut self, listed: bool, opened: &Opened) -> Result<(), ServerReply> {
+        let (open, most) = (self.config.clients.connections(), self.config.connections);
+        let place = opened.admit(open, most).ok_or(reply::TOO_MANY_CONNECTIONS)?;
+        self.peer.place = Some(place);
+        match (self.peer.user, listed) {
+            (Some(user), _) => self.peer.counts_as(ClientKey::Local(user), &self.config),
+            (None, false) => {
+                let client = ClientKey::address(self.peer.address.ip());
+                self.peer.counts_as(client, &self.config)
+            }
+            (None, true) => Ok(()),
+        }
+    }
+
+    /// The start of the session. A tokio socket belongs to the reactor of its thread, and the session may run on another than this one,
+    /// so it is registered there.
+    fn start<S>(self, register: impl FnOnce() -> io::Result<S> + Send + 'static) -> SessionStart
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Box::new(move || {
+            let stream = register();
+            Box::pin(async move {
+                match stream {
+                    Ok(stream) => self.serve(stream).await,
+                    Err(error) => warn!(client = %self.peer, %error, "cannot register a connection"),
+                }
+            })
         })
-    }))
+    }
+
+    async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let (opening, config, shutdown) = (self.opening, self.config, self.shutdown);
+        let peer = match self.proxied {
+            true => named(&mut stream, self.peer, opening, &config, shutdown.clone()).await,
+            false => Some(self.peer),
+        };
+        if let Some(peer) = peer {
+            session::serve_peer(stream, peer, opening, config, self.intake, shutdown).await;
+        }
+    }
 }
 
 /// The client that the proxy names; `None` closes the connection.
@@ -222,7 +256,7 @@ async fn named(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut peer: Peer,
     opening: Opening,
-    clients: &Clients,
+    config: &ServerConfig,
     mut shutdown: watch::Receiver<bool>,
 ) -> Option<Peer> {
     let header = tokio::time::timeout(PROXY_TIMEOUT, proxy::receive(stream));
@@ -243,7 +277,7 @@ async fn named(
         }
         Ok(Ok(Origin::Client(client))) => {
             debug!(%proxy, %client, "connection through a proxy");
-            let refusal = match peer.becomes(client.ip(), clients) {
+            let refusal = match peer.counts_as(ClientKey::address(client.ip()), config) {
                 Ok(()) => {
                     peer.address = client;
                     return Some(peer);
@@ -264,20 +298,10 @@ async fn named(
     None
 }
 
-/// Sends 421 without waiting: the send buffer of a new connection is empty and has room for one line. Nothing is sent to a client
-/// that expects a TLS handshake: it could not read the reply, and a handshake is too expensive for a client without a place.
-fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &str) {
-    info!(%client, reply = refusal, "refused");
-    if opening == Opening::ImplicitTls {
-        return;
-    }
-    let told = stream.into_std().and_then(|mut stream| {
-        stream.write_all(format!("{refusal}\r\n").as_bytes())?;
-        stream.shutdown(Shutdown::Write)
-    });
-    if let Err(error) = told {
-        debug!(%client, %error, "connection lost while it was refused");
-    }
+/// Sends 421 without waiting: the send buffer of a new connection is empty and has room for one line.
+fn turn_away(mut socket: &Socket, refusal: &str) -> io::Result<()> {
+    socket.write_all(format!("{refusal}\r\n").as_bytes())?;
+    socket.shutdown(Shutdown::Write)
 }
 
 /// Errors of a connection that failed before it was accepted, as opposed to those of the system (EMFILE, ENFILE, ENOMEM).

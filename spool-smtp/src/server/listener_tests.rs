@@ -39,11 +39,14 @@ fn listening(config: ServerConfig, proxied: bool) -> Server {
     let takes: Arc<dyn Intake> = intake.clone();
     let accepting = std::thread::spawn(move || {
         runtime().block_on(async move {
-            let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-            let listener = listener.proxied(proxied);
-            tell.send(listener.local_addr().unwrap()).unwrap();
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            tell.send(socket.local_addr().unwrap()).unwrap();
+            let mut listener = Listener::from_std(socket).unwrap();
+            listener.proxied = proxied;
             let place = move |start| placed.send(start).unwrap_or_else(|_| panic!("sessions ended"));
-            listener.run(Arc::new(config), takes, place, stopped).await;
+            listener
+                .run(watch::channel(Arc::new(config)).1, takes, place, stopped)
+                .await;
         });
     });
     Server {
@@ -326,9 +329,15 @@ async fn a_header_has_five_seconds() {
         let (_stop, stopped) = watch::channel(false);
         let begun = tokio::time::Instant::now();
         let waiting = tokio::spawn(async move {
-            named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
-                .await
-                .is_none()
+            named(
+                &mut ours,
+                peer(),
+                Opening::Plain,
+                &ServerConfig::default(),
+                stopped,
+            )
+            .await
+            .is_none()
         });
         for byte in b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25" {
             if !drips || theirs.write_all(&[*byte]).await.is_err() {
@@ -346,9 +355,15 @@ async fn a_header_has_five_seconds() {
     let (_theirs, mut ours) = tokio::io::duplex(1024);
     let (stop, stopped) = watch::channel(false);
     let waiting = tokio::spawn(async move {
-        named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
-            .await
-            .is_none()
+        named(
+            &mut ours,
+            peer(),
+            Opening::Plain,
+            &ServerConfig::default(),
+            stopped,
+        )
+        .await
+        .is_none()
     });
     let begun = tokio::time::Instant::now();
     stop.send(true).unwrap();

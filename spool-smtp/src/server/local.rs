@@ -4,32 +4,21 @@
 //! `sendmail`. The socket file has mode 0666; the permissions of its directory decide who may submit. A socket on which another
 //! process listens is never replaced.
 
-use super::clients::ClientKey;
-use super::config::{CurrentConfig, ServerConfig};
-use super::connections::{Holder, Opened};
-use super::listener::{SessionStart, accept_all};
-use super::peer::Peer;
 use super::reply::{self, ServerReply};
-use super::session::{self, Opening};
 use super::trace::{count_received, write_left};
-use spool_core::Intake;
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tracing::{debug, info, warn};
 
 /// The mode of the socket: everyone who may enter the directory can connect.
 const MODE: u32 = 0o666;
 
-/// A Unix socket that listens for SMTP clients. Its file is removed with the listener.
+/// A Unix socket that listens. Its file is removed with it.
 #[derive(Debug)]
-pub struct LocalListener {
+pub(super) struct LocalSocket {
     socket: UnixListener,
     _file: SocketFile,
 }
@@ -52,13 +41,9 @@ impl Drop for SocketFile {
     }
 }
 
-impl LocalListener {
-    /// Listens on the socket file `path`. A file on which no process listens is replaced. Call it within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AddrInUse`] when a process listens there; [`ErrorKind::AlreadyExists`] when the file is not a socket;
-    /// and errors of the system.
-    pub async fn bind(path: &Path) -> io::Result<Self> {
+impl LocalSocket {
+    /// Listens on the socket file `path`. A file on which no process listens is replaced.
+    pub(super) async fn bind(path: &Path) -> io::Result<Self> {
         remove_stale(path).await?;
         let socket = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
@@ -70,89 +55,8 @@ impl LocalListener {
         Ok(Self { socket, _file: file })
     }
 
-    /// As [`Listener::run`](super::Listener::run). The limits of a client hold for each user.
-    pub async fn run(
-        self,
-        config: impl Into<CurrentConfig>,
-        intake: Arc<dyn Intake>,
-        place: impl Fn(SessionStart),
-        mut shutdown: watch::Receiver<bool>,
-    ) {
-        let current = config.into();
-        let opened = Opened::new();
-        let for_sessions = shutdown.clone();
-        let take = |(stream, _)| match start(stream, &opened, &current.now(), &intake, &for_sessions) {
-            Ok(Some(session)) => place(session),
-            Ok(None) => {}
-            Err(error) => debug!(%error, "local connection lost at its start"),
-        };
-        let accept = accept_all(|| self.socket.accept(), take);
-        tokio::select! {
-            biased;
-            _ = shutdown.wait_for(|stop| *stop) => {}
-            () = accept => {}
-        }
-        drop(self);
-        opened.drained().await;
-    }
-}
-
-/// The session of a connection; `None`: it was refused.
-fn start(
-    stream: UnixStream,
-    opened: &Opened,
-    config: &Arc<ServerConfig>,
-    intake: &Arc<dyn Intake>,
-    shutdown: &watch::Receiver<bool>,
-) -> io::Result<Option<SessionStart>> {
-    let user = stream.peer_cred()?.uid();
-    let peer = match admit(user, opened, config) {
-        Ok(peer) => peer,
-        Err(refusal) => {
-            turn_away(stream, user, refusal);
-            return Ok(None);
-        }
-    };
-    // The tokio socket belongs to this thread's reactor; the session may run on another.
-    let stream = stream.into_std()?;
-    let (config, intake, shutdown) = (Arc::clone(config), Arc::clone(intake), shutdown.clone());
-    Ok(Some(Box::new(move || {
-        let stream = UnixStream::from_std(stream);
-        Box::pin(async move {
-            match stream {
-                Ok(stream) => {
-                    session::serve_peer(stream, peer, Opening::Plain, config, intake, shutdown).await;
-                }
-                Err(error) => warn!(client = %peer, %error, "cannot register a connection"),
-            }
-        })
-    })))
-}
-
-/// The user's connection with its place, or the reply to a user without one.
-fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, ServerReply> {
-    let (total, each) = (config.connections, config.connections_per_client);
-    let connections = config.clients.connections();
-    let place = connections
-        .admit(opened, Holder::Local(user), total, each)
-        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
-    let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    peer.user = Some(user);
-    peer.place = Some((place, each));
-    peer.counts_as(ClientKey::Local(user), &config.clients)?;
-    Ok(peer)
-}
-
-/// Sends 421 without waiting: the buffer of a new connection is empty and has room for one line.
-fn turn_away(stream: UnixStream, user: u32, refusal: ServerReply) {
-    let refusal = refusal.text();
-    info!(client = format!("uid {user}"), reply = &*refusal, "refused");
-    let told = stream.into_std().and_then(|mut stream| {
-        stream.write_all(format!("{refusal}\r\n").as_bytes())?;
-        stream.shutdown(Shutdown::Write)
-    });
-    if let Err(error) = told {
-        debug!(uid = user, %error, "connection lost while it was refused");
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.socket.accept().await?.0)
     }
 }
 

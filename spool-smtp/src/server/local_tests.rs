@@ -1,11 +1,16 @@
 //! The Unix socket: permissions, users, and ownership of its file.
 
 use super::*;
-use crate::server::clients::{Clients, Kind, Limits};
+use crate::server::clients::{ClientKey, Clients, Kind, Limits};
+use crate::server::config::ServerConfig;
+use crate::server::listener::{Listener, SessionStart};
 use crate::server::testing::MemoryIntake;
-use spool_core::{Admission, Source, SystemClock};
+use spool_core::{Admission, Intake, Source, SystemClock};
+use std::net::Ipv4Addr;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as Client};
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::watch;
 
 struct Server {
     path: PathBuf,
@@ -18,12 +23,12 @@ struct Server {
 async fn server(config: ServerConfig) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
-    let listener = LocalListener::bind(&path).await.unwrap();
+    let listener = Listener::local(&path).await.unwrap();
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(MemoryIntake::default());
     let takes: Arc<dyn Intake> = intake.clone();
     let place = |start: SessionStart| drop(tokio::spawn(start()));
-    let running = tokio::spawn(listener.run(Arc::new(config), takes, place, stopped));
+    let running = tokio::spawn(listener.run(watch::channel(Arc::new(config)).1, takes, place, stopped));
     Server {
         path,
         intake,
@@ -158,12 +163,12 @@ async fn only_a_socket_without_a_listener_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let other = StdListener::bind(&path).unwrap();
-    let refused = LocalListener::bind(&path).await.unwrap_err();
+    let refused = LocalSocket::bind(&path).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AddrInUse);
     Client::connect(&path).unwrap();
     // The process has ended and left the file.
     drop(other);
-    let ours = LocalListener::bind(&path).await.unwrap();
+    let ours = LocalSocket::bind(&path).await.unwrap();
     Client::connect(&path).unwrap();
     // A file that another process has replaced is not removed.
     fs::remove_file(&path).unwrap();
@@ -173,7 +178,7 @@ async fn only_a_socket_without_a_listener_is_replaced() {
 
     let file = dir.path().join("file");
     fs::write(&file, "keep").unwrap();
-    let refused = LocalListener::bind(&file).await.unwrap_err();
+    let refused = LocalSocket::bind(&file).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(&file).unwrap(), "keep");
 }

@@ -64,14 +64,10 @@ pub enum Next {
 enum Phase {
     /// Reads commands.
     Command,
-    /// Waits for the intake's answer about a MAIL.
-    AdmitMail,
-    /// Waits for the intake's answer about a DATA.
-    AdmitData,
+    /// Waits for the intake's answer whether it would accept a message.
+    Admit(Admitting),
     /// Reads a message.
     Data(Box<Decoder>),
-    /// Waits for the intake's answer about the first BDAT of a message.
-    AdmitChunk(Chunk),
     /// Reads a chunk of a message.
     Chunk(Box<Decoder>, Chunk),
     /// Discards this many octets of a chunk, then sends the reply.
@@ -85,9 +81,18 @@ enum Phase {
     /// Waits for the result of a login; holds the attempt until the driver takes it.
     Checking(Option<LoginAttempt>),
     /// Waits for a place for the client that a proxy has named.
-    Readdress(Option<(IpAddr, Box<XclientChange>)>),
+    Readdress(IpAddr, Box<XclientChange>),
     /// The session is over.
     Closed,
+}
+
+/// The command whose message the intake is asked about.
+#[derive(Debug, Clone, Copy)]
+enum Admitting {
+    Mail,
+    Data,
+    /// BDAT, with the first chunk of the message.
+    Chunk(Chunk),
 }
 
 /// The machine of one session.
@@ -173,12 +178,10 @@ impl Machine {
                     *input = &[];
                     return Next::Close;
                 }
-                Phase::AdmitMail | Phase::AdmitData | Phase::AdmitChunk(_) => {
+                Phase::Admit(_) => {
                     return Next::Admit(self.transaction.as_ref().map_or(0, |open| open.size));
                 }
-                Phase::Readdress(to) => {
-                    return to.as_ref().map_or(Next::Flush, |(to, _)| Next::Readdress(*to));
-                }
+                Phase::Readdress(to, _) => return Next::Readdress(*to),
                 // Nothing continues until the answer arrives.
                 Phase::Accepting(_) => return Next::Flush,
                 // Plaintext after the command may come from an attacker, and must not be read as input under TLS.
@@ -189,7 +192,7 @@ impl Machine {
                     }
                     return Next::StartTls;
                 }
-                Phase::Checking(_) => return self.take_attempt().map_or(Next::Flush, Next::Authenticate),
+                Phase::Checking(attempt) => return attempt.take().map_or(Next::Flush, Next::Authenticate),
                 Phase::Login(_) if self.stopping => self.say(reply::SHUTTING_DOWN),
                 Phase::Login(_) => {
                     if !self.read_response(input) {
@@ -289,7 +292,11 @@ impl Machine {
                 }
                 self.mail(sender, parameters, size)?;
             }
-            Command::Rcpt { address, dsn } => self.rcpt(address, dsn)?,
+            Command::Rcpt {
+                address,
+                notify,
+                orcpt,
+            } => self.rcpt(address, notify, orcpt)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
                 if open.chunks.is_some() {
@@ -299,7 +306,7 @@ impl Machine {
                     return Err(reply::NO_RECIPIENTS);
                 }
                 self.takes(Kind::Messages)?;
-                self.phase = Phase::AdmitData;
+                self.phase = Phase::Admit(Admitting::Data);
             }
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref())?,
             Command::Bdat { size, last } => self.bdat(Chunk { left: size, last }),

@@ -1,6 +1,7 @@
 //! A network in CIDR notation. IPv4 and IPv6 addresses never match each other, but an IPv4 address mapped into IPv6
 //! is the IPv4 address it stands for.
 
+use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -23,10 +24,7 @@ pub enum NetworkError {
 
 /// `192.0.2.0/24`, `2001:db8::/32`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// The network of `bits` leading bits of `address`.
@@ -34,69 +32,42 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Bits`] and [`NetworkError::HostBits`].
     pub fn new(address: IpAddr, bits: u8) -> Result<Self, NetworkError> {
-        let width = width(address);
-        if bits > width {
-            return Err(NetworkError::Bits);
-        }
-        let (address, bits) = match address.to_canonical() {
+        let network = match address.to_canonical() {
             // Fewer bits than the prefix of the mapped range leave IPv4 behind.
-            v4 @ IpAddr::V4(_) if width == 128 && bits >= 96 => (v4, bits - 96),
-            IpAddr::V4(_) if width == 128 => (address, bits),
-            canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => (canonical, bits),
+            v4 @ IpAddr::V4(_) if address.is_ipv6() && (96..=128).contains(&bits) => {
+                IpNet::new(v4, bits - 96)
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => IpNet::new(address, bits),
         };
-        let network = Self { address, bits };
-        if network.prefix(address) == number(address) {
-            Ok(network)
-        } else {
-            Err(NetworkError::HostBits)
+        let network = network.map_err(|_| NetworkError::Bits)?;
+        match network.addr() == network.network() {
+            true => Ok(Self(network)),
+            false => Err(NetworkError::HostBits),
         }
     }
 
     /// Whether it contains `address`.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4() && self.prefix(address) == number(self.address)
+        self.0.contains(&address.to_canonical())
     }
 
     /// Whether it has more than one address.
     #[must_use]
-    pub const fn is_many(&self) -> bool {
-        self.bits < width(self.address)
+    pub fn is_many(&self) -> bool {
+        self.0.prefix_len() < self.0.max_prefix_len()
     }
 
     /// Whether it has half of all addresses of its family, or all of them.
     #[must_use]
-    pub const fn is_most(&self) -> bool {
-        self.bits <= 1
+    pub fn is_most(&self) -> bool {
+        self.0.prefix_len() <= 1
     }
 
     /// Whether the two have an address in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.contains(other.address) || other.contains(self.address)
-    }
-
-    fn prefix(&self, address: IpAddr) -> u128 {
-        let host_bits = u32::from(width(address).saturating_sub(self.bits));
-        number(address)
-            .checked_shr(host_bits)
-            .and_then(|prefix| prefix.checked_shl(host_bits))
-            .unwrap_or(0)
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-const fn width(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
+        self.contains(other.0.addr()) || other.contains(self.0.addr())
     }
 }
 
@@ -111,7 +82,7 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
         let bits = match bits {
             Some(bits) => bits.parse().map_err(|_| NetworkError::Bits)?,
-            None => width(address),
+            None => IpNet::from(address).max_prefix_len(),
         };
         Self::new(address, bits)
     }
@@ -119,7 +90,7 @@ impl FromStr for Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        self.0.fmt(f)
     }
 }
 

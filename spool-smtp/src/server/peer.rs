@@ -1,10 +1,11 @@
 //! Who is at the other end of a connection, and the place that it takes.
 
-use super::clients::{ClientKey, Clients, OpenConnection};
+use super::clients::{ClientKey, OpenConnection};
+use super::config::ServerConfig;
 use super::connections::ConnectionSlot;
-use super::reply::{self, ServerReply};
+use super::reply::ServerReply;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A connection's client, as far as the connection itself or a proxy in front of it tells.
 #[derive(Debug)]
@@ -14,14 +15,14 @@ pub(super) struct Peer {
     pub(super) user: Option<u32>,
     /// The address is that of a proxy that named no client: nothing may be allowed by it.
     pub(super) unnamed: bool,
-    /// The place among the connections, and how many one client may have; none outside a listener.
-    pub(super) place: Option<(ConnectionSlot, usize)>,
+    /// The place among the connections; none outside a listener.
+    pub(super) place: Option<ConnectionSlot>,
     /// The connection among those of its client; none outside a listener, and of a proxy before it names one.
     open: Option<OpenConnection>,
 }
 
 /// The address as everything else sees it: an IPv4 client of a socket that listens on IPv6 has its IPv4 address.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,
@@ -50,19 +51,19 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Counts the connection as one of `client` from now on, unless that one has too many, or has opened too many.
-    pub(super) fn becomes(&mut self, client: IpAddr, clients: &Clients) -> Result<(), ServerReply> {
-        let place = self.place.as_mut();
-        if !place.is_none_or(|(place, most)| place.move_to(client, *most)) {
-            return Err(reply::TOO_MANY_CONNECTIONS);
+    /// A program of this user of the machine.
+    pub(super) fn local(user: u32) -> Self {
+        Self {
+            user: Some(user),
+            ..Self::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         }
-        self.counts_as(ClientKey::address(client), clients)
     }
 
-    /// Counts the connection among those that `client` has opened recently.
-    pub(super) fn counts_as(&mut self, client: ClientKey, clients: &Clients) -> Result<(), ServerReply> {
-        let open = clients.connect_as(client);
-        self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);
+    /// Counts the connection as one of `client` from now on, unless that one has too many, or has opened too many.
+    pub(super) fn counts_as(&mut self, client: ClientKey, config: &ServerConfig) -> Result<(), ServerReply> {
+        // It no longer counts for the client before.
+        self.open = None;
+        self.open = Some(config.clients.open(client, config.connections_per_client)?);
         Ok(())
     }
 }

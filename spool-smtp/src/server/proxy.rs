@@ -143,42 +143,39 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<ProxyStep, ProxyError> {
     if rest.len() < length {
         return Ok(ProxyStep::Read(length - rest.len()));
     }
-    let origin = match (command, family) {
+    // The length of the addresses.
+    let length = match (command, family) {
         // LOCAL: the rest is ignored.
         (0x20, _) => return Ok(ProxyStep::Done(Origin::Unnamed)),
-        (0x21, 0x11) => {
-            let (addresses, tlvs) = rest.split_first_chunk::<12>().ok_or(ProxyError::Malformed)?;
-            check(header, tlvs)?;
-            let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;
-            client(Ipv4Addr::new(a, b, c, d), [high, low])
-        }
-        (0x21, 0x21) => {
-            let (addresses, tlvs) = rest.split_first_chunk::<36>().ok_or(ProxyError::Malformed)?;
-            check(header, tlvs)?;
-            let (address, ports) = addresses.split_first_chunk::<16>().ok_or(ProxyError::Malformed)?;
-            let port = ports.get(16..18).and_then(|port| port.try_into().ok());
-            client(Ipv6Addr::from(*address), port.ok_or(ProxyError::Malformed)?)
-        }
+        (0x21, 0x11) => 12,
+        (0x21, 0x21) => 36,
         // An unknown protocol: the addresses are ignored.
-        (0x21, 0x00) => {
-            check(header, rest)?;
-            Origin::Unnamed
-        }
+        (0x21, 0x00) => 0,
         // A Unix socket, on the machine of the proxy.
-        (0x21, 0x31) => {
-            let (_, tlvs) = rest.split_first_chunk::<216>().ok_or(ProxyError::Malformed)?;
-            check(header, tlvs)?;
-            Origin::Unnamed
-        }
+        (0x21, 0x31) => 216,
         (0x21, 0x12 | 0x22 | 0x32) => return Err(ProxyError::NotTcp),
         _ => return Err(ProxyError::Malformed),
     };
-    Ok(ProxyStep::Done(origin))
+    let (addresses, tlvs) = rest.split_at_checked(length).ok_or(ProxyError::Malformed)?;
+    check(header, tlvs)?;
+    let origin = match family {
+        0x11 => client::<4>(addresses),
+        0x21 => client::<16>(addresses),
+        _ => Some(Origin::Unnamed),
+    };
+    origin.map(ProxyStep::Done).ok_or(ProxyError::Malformed)
 }
 
-fn client(address: impl Into<IpAddr>, port: [u8; 2]) -> Origin {
-    let address: IpAddr = address.into();
-    Origin::Client(SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port)))
+/// The client: its address, that of the server, its port, and that of the server.
+fn client<const N: usize>(addresses: &[u8]) -> Option<Origin>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let (client, rest) = addresses.split_first_chunk::<N>()?;
+    let (_, ports) = rest.split_first_chunk::<N>()?;
+    let (port, _) = ports.split_first_chunk::<2>()?;
+    let client = IpAddr::from(*client).to_canonical();
+    Some(Origin::Client(SocketAddr::new(client, u16::from_be_bytes(*port))))
 }
 
 /// Whether `tlvs`, the end of `header`, are well formed, and the header's checksum is right, if it has one.

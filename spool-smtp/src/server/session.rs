@@ -5,12 +5,13 @@
 
 use super::auth::{LoginAttempt, LoginResult};
 use super::buffer::Buffer;
+use super::clients::ClientKey;
 use super::config::ServerConfig;
-use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use super::peer::Peer;
-use super::stream::SessionStream;
 use super::tls::HANDSHAKE_MEMORY;
+use crate::deadline::{Deadline, from_now};
+use crate::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -28,8 +29,6 @@ use tracing::{debug, info};
 /// For how long, and for how many bytes, input is read from a client that is being closed, so that it sees the reason.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
-/// Practically without end, and small enough to be added to another time.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a session ended without a last reply.
 #[derive(Debug, Error)]
@@ -100,7 +99,7 @@ pub(super) async fn serve_peer<S>(
         machine: Machine::new(Arc::clone(&config), peer.address.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
-        stream: SessionStream::Plain(stream),
+        stream: Stream::Plain(stream),
         peer,
         stopping: false,
         message_end: None,
@@ -115,7 +114,7 @@ pub(super) async fn serve_peer<S>(
 }
 
 struct Driver<S> {
-    stream: SessionStream<S>,
+    stream: Stream<S>,
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
@@ -164,7 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.flush().await?;
                 }
                 Next::Readdress(client) => {
-                    let has_place = self.peer.becomes(client, &self.config.clients).is_ok();
+                    let client = ClientKey::address(client);
+                    let has_place = self.peer.counts_as(client, &self.config).is_ok();
                     self.machine.readdressed(has_place);
                 }
                 Next::Close => return self.close().await,
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return Err(End::Stopped);
         }
         self.deadline.restart(self.config.tls_timeout);
-        let work = unless_stopped(self.stream.start_tls(tls), stop);
+        let work = unless_stopped(self.stream.upgrade(|plain| tls.accept(plain)), stop);
         match self.deadline.bound(work).await {
             Some(Some(Ok(session))) => Ok(session),
             Some(Some(Err(error))) => Err(End::Handshake(error)),
@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         // Between two calls one message may have ended and the next one started.
         let end = match self.message_end {
             Some((of, end)) if of == message => end,
-            Some(_) | None => now + self.config.data_timeout.min(LONGEST),
+            Some(_) | None => from_now(self.config.data_timeout),
         };
         self.message_end = Some((message, end));
         self.deadline
@@ -311,25 +311,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     async fn close(&mut self) -> Result<(), End> {
         self.flush().await?;
-        let stream = &mut self.stream;
-        if !self.machine.lingers() {
+        let (stream, lingers) = (&mut self.stream, self.machine.lingers());
+        let ending = async {
             // The client has its replies, so a failure here is not an error. Under TLS the closing alert needs room in the
             // connection, which a client that does not read may never provide.
-            let _ = Deadline::after(LINGER_TIME).bound(stream.shutdown()).await;
-            return Ok(());
-        }
-        // Closing with unread input resets the connection, and the last reply is lost.
-        let linger = async {
             stream.shutdown().await?;
+            // Closing with unread input resets the connection, and the last reply is lost.
             let mut scratch = [0; 1024];
             let mut left = LINGER_BYTES;
-            while left > 0 {
+            while lingers && left > 0 {
                 let count = stream.read(&mut scratch).await?;
                 left = if count == 0 { 0 } else { left.saturating_sub(count) };
             }
             Ok::<_, io::Error>(())
         };
-        let _ = Deadline::after(LINGER_TIME).bound(linger).await;
+        let _ = Deadline::after(LINGER_TIME).bound(ending).await;
         Ok(())
     }
 }

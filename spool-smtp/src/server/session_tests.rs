@@ -305,7 +305,7 @@ fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) 
         machine: Machine::new(Arc::clone(config), client.ip(), FlowId::random()),
         deadline: Deadline::after(config.command_timeout),
         config: Arc::clone(config),
-        stream: SessionStream::Plain(theirs),
+        stream: Stream::Plain(theirs),
         peer: client.into(),
         stopping: false,
         message_end: None,

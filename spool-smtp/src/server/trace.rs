@@ -4,7 +4,7 @@
 //! that a HELO name cannot forge a header. An empty line separates the header from a message whose first line would continue it
 //! (see `data.rs`).
 
-use memchr::memchr;
+use crate::submission::Fields;
 use spool_core::TlsSession;
 use std::net::IpAddr;
 
@@ -35,8 +35,6 @@ pub(super) struct Trace<'a> {
 impl Trace<'_> {
     /// Appends the header to `out`, folded, with its last CRLF.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut column = 9;
-        out.extend_from_slice(b"Received:");
         let client = match (self.local, self.client.to_canonical()) {
             (Some(user), _) => format!("(uid {user})"),
             (None, IpAddr::V4(v4)) => format!("([{v4}])"),
@@ -53,7 +51,7 @@ impl Trace<'_> {
             .chars()
             .map(|c| if is_of_host_name(c) { c } else { '?' })
             .collect();
-        for (word, text) in [
+        let clauses = [
             ("from", helo.as_str()),
             ("", &client),
             ("by", self.hostname),
@@ -62,42 +60,39 @@ impl Trace<'_> {
             ("tls", cipher),
             ("", &version),
             ("", self.date),
-        ] {
-            if !text.is_empty() {
-                write_pair(out, &mut column, word, text);
-            }
-        }
-        out.extend_from_slice(b"\r\n");
+        ];
+        write_received(out, &clauses);
     }
 }
 
 /// Appends the header of a message that a local user left as a file, without a session.
 pub(super) fn write_left(out: &mut Vec<u8>, hostname: &str, user: u32, id: &str, date: &str) {
-    let mut column = 9;
-    out.extend_from_slice(b"Received:");
     let (from, id) = (format!("(from uid {user})"), format!("{id};"));
-    for (word, text) in [("by", hostname), ("", &from), ("id", &id), ("", date)] {
-        write_pair(out, &mut column, word, text);
-    }
-    out.extend_from_slice(b"\r\n");
+    write_received(out, &[("by", hostname), ("", &from), ("id", &id), ("", date)]);
 }
 
-fn write_pair(out: &mut Vec<u8>, column: &mut usize, word: &str, text: &str) {
-    let length = word.len() + text.len() + usize::from(!word.is_empty());
-    // The first pair stays on the line of the field name, because a line of white space alone would not be a header.
-    if *column > 9 && *column + 1 + length > WIDTH {
-        out.extend_from_slice(b"\r\n\t");
-        *column = 8;
-    } else {
-        out.extend_from_slice(b" ");
-        *column += 1;
+/// Appends a header of clauses, each a word and a text; those without a text are left out.
+fn write_received(out: &mut Vec<u8>, clauses: &[(&str, &str)]) {
+    out.extend_from_slice(b"Received:");
+    let mut column = 9;
+    for (word, text) in clauses.iter().filter(|(_, text)| !text.is_empty()) {
+        let length = word.len() + text.len() + usize::from(!word.is_empty());
+        // The first clause stays on the line of the field name, because a line of white space alone would not be a header.
+        if column > 9 && column + 1 + length > WIDTH {
+            out.extend_from_slice(b"\r\n\t");
+            column = 8;
+        } else {
+            out.extend_from_slice(b" ");
+            column += 1;
+        }
+        if !word.is_empty() {
+            out.extend_from_slice(word.as_bytes());
+            out.extend_from_slice(b" ");
+        }
+        out.extend_from_slice(text.as_bytes());
+        column += length;
     }
-    if !word.is_empty() {
-        out.extend_from_slice(word.as_bytes());
-        out.extend_from_slice(b" ");
-    }
-    out.extend_from_slice(text.as_bytes());
-    *column += length;
+    out.extend_from_slice(b"\r\n");
 }
 
 const fn is_of_host_name(c: char) -> bool {
@@ -106,21 +101,7 @@ const fn is_of_host_name(c: char) -> bool {
 
 /// The number of `Received` headers at the top of `message`.
 pub(super) fn count_received(message: &[u8]) -> usize {
-    let mut rest = message;
-    let mut count = 0;
-    while let Some(end) = memchr(b'\n', rest) {
-        let Some((line, next)) = rest.split_at_checked(end + 1) else {
-            break;
-        };
-        if line == b"\r\n" {
-            break;
-        }
-        let name = line.get(..8).unwrap_or_default();
-        let colon = line.get(8..).unwrap_or_default().trim_ascii_start().first() == Some(&b':');
-        count += usize::from(colon && name.eq_ignore_ascii_case(b"received"));
-        rest = next;
-    }
-    count
+    Fields::of(message).filter(|field| field.is("Received")).count()
 }
 
 #[cfg(test)]

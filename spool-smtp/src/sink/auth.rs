@@ -1,10 +1,9 @@
 //! AUTH at the sink (RFC 4954): PLAIN and LOGIN, for its one user.
 
 use super::script::ScriptStage;
-use super::session::{Flow, SinkSession};
+use super::session::{Ended, SinkSession};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::io;
 
 /// The usual challenges `Username:` and `Password:`.
 const USERNAME: &[u8] = b"334 VXNlcm5hbWU6\r\n";
@@ -12,7 +11,7 @@ const PASSWORD: &[u8] = b"334 UGFzc3dvcmQ6\r\n";
 
 impl SinkSession<'_> {
     /// Reads the name and the password, and then answers as the script says for `auth`.
-    pub(super) async fn auth(&mut self, rest: &str) -> io::Result<Flow> {
+    pub(super) async fn auth(&mut self, rest: &str) -> Result<(), Ended> {
         let mut words = rest.split_whitespace();
         let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
         let initial = words.next().map(str::to_owned);
@@ -31,8 +30,7 @@ impl SinkSession<'_> {
             _ => Some(None),
         };
         let Some(given) = given else {
-            self.out.extend_from_slice(b"501 5.7.0 cancelled\r\n");
-            return Ok(Flow::On);
+            return self.say(b"501 5.7.0 cancelled\r\n");
         };
         let usual: &[u8] = match (&self.shared.config.login, given) {
             (None, _) => b"503 5.5.1 nobody is asked who he is\r\n",
@@ -42,21 +40,18 @@ impl SinkSession<'_> {
             (Some(login), Some(given)) if *login == given => b"235 2.7.0 welcome\r\n",
             (Some(_), _) => b"535 5.7.8 wrong name or password\r\n",
         };
-        let answer = self.answer(ScriptStage::Auth, "", usual);
-        self.is_known |= answer.class() == b'2';
-        Ok(self.give(answer).await?.into())
+        self.is_known |= self.reply(ScriptStage::Auth, "", usual).await? == b'2';
+        Ok(())
     }
 
-    /// The client's response, decoded, after `challenge` unless it was sent already; `None` if the client sends none.
-    async fn response(&mut self, initial: Option<String>, challenge: &[u8]) -> io::Result<Option<String>> {
+    /// The client's response, decoded, after `challenge` unless it was sent already; `None` if the client cancels.
+    async fn response(&mut self, initial: Option<String>, challenge: &[u8]) -> Result<Option<String>, Ended> {
         let given = match initial {
             Some(given) => given,
             None => {
                 self.out.extend_from_slice(challenge);
-                match self.next_line().await? {
-                    Some(line) => String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
-                    None => return Ok(None),
-                }
+                let line = self.next_line().await?;
+                String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
             }
         };
         if given == "*" {

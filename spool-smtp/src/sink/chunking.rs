@@ -3,65 +3,50 @@
 //! The sink always accepts it, and offers it when its script says so. The ledger is the same for DATA and BDAT.
 
 use super::script::ScriptStage;
-use super::session::{Flow, SinkSession};
+use super::session::{Ended, SinkSession};
 use super::text::Text;
-use std::io;
 
 impl SinkSession<'_> {
     /// Reads one chunk and answers it; the last one is answered for the message.
-    pub(super) async fn chunk(&mut self, arguments: &str) -> io::Result<Flow> {
+    pub(super) async fn chunk(&mut self, arguments: &str) -> Result<(), Ended> {
         let Some((octets, last)) = parse(arguments) else {
             // The end of the chunk is unknown: its octets cannot be distinguished from commands.
-            self.out
-                .extend_from_slice(b"501 5.5.4 a number of octets, and LAST\r\n");
-            return Ok(Flow::End);
+            self.say(b"501 5.5.4 a number of octets, and LAST\r\n")?;
+            return Err(Ended::Closed);
         };
-        let step = self.answer(ScriptStage::Bdat, "", &b""[..]);
-        if step.action.is_some() {
-            let class = step.class();
-            if !self.give(step).await? {
-                return Ok(Flow::End);
-            }
-            // A reply here is that of a server that does not know the command and reads the octets as commands.
-            if class != 0 {
-                return Ok(Flow::On);
-            }
+        // A reply here is that of a server that does not know the command and reads the octets as commands.
+        if self.reply(ScriptStage::Bdat, "", &b""[..]).await? != 0 {
+            return Ok(());
         }
         let wanted = !self.to.is_empty();
         let mut text = self.chunks.take().unwrap_or_default();
-        if !self.octets(octets, &mut text).await? {
-            return Ok(Flow::End);
-        }
+        self.octets(octets, &mut text).await?;
         if !wanted {
-            return Ok(self.say(b"503 5.5.1 no valid recipients\r\n"));
+            return self.say(b"503 5.5.1 no valid recipients\r\n");
         }
         if last {
             return self.end_of_text(&text).await;
         }
         self.chunks = Some(text);
-        Ok(self.say(b"250 2.0.0 go on\r\n"))
+        self.say(b"250 2.0.0 go on\r\n")
     }
 
-    async fn octets(&mut self, octets: u64, text: &mut Text) -> io::Result<bool> {
+    async fn octets(&mut self, octets: u64, text: &mut Text) -> Result<(), Ended> {
         let noted = self.shared.ledger.is_some();
-        let pace = if text.size == 0 && octets > 0 {
-            match self.begin_text().await? {
-                None => return Ok(false),
-                Some(pace) => pace,
-            }
-        } else {
-            None
+        let pace = match text.size == 0 && octets > 0 {
+            true => self.begin_text().await?,
+            false => None,
         };
         let mut left = octets;
         while left > 0 {
             let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.input.len());
             text.take(&self.input.split_to(here), noted);
             left -= u64::try_from(here).unwrap_or(u64::MAX);
-            if left > 0 && !self.read_text(pace).await? {
-                return Ok(false);
+            if left > 0 {
+                self.read_text(pace).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

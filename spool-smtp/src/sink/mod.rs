@@ -1,17 +1,17 @@
 //! The mock SMTP sink: accepts and discards every message, or behaves as a script says.
 //!
-//! It shares no code with the ingress, so that each checks the other. It is lenient, uses bounded memory for a
+//! It shares no code that reads or writes SMTP with the ingress, so that each checks the other. It is lenient, uses bounded memory for a
 //! connection, and little CPU, because it runs on the machine that is measured.
 
 mod auth;
 mod chunking;
 mod data;
 mod ledger;
+mod message;
 mod script;
 mod session;
 mod stage_reply;
 mod starttls;
-mod stream;
 mod text;
 mod tls;
 
@@ -125,25 +125,26 @@ impl Sink {
     /// Accepts connections until `shutdown` becomes true or its sender is dropped. Each session is a task of this runtime.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let sessions_see = shutdown.clone();
+        let serve = |stream| {
+            let (shared, mut shutdown) = (Arc::clone(&self.shared), sessions_see.clone());
+            tokio::spawn(async move {
+                shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+                let open = shared.counts.open.fetch_add(1, Ordering::Relaxed) + 1;
+                tokio::select! {
+                    _ = shutdown.wait_for(|stop| *stop) => {}
+                    ended = session::serve(stream, &shared, open) => {
+                        if let Err(error) = ended {
+                            tracing::debug!(%error, "a connection broke");
+                        }
+                    }
+                }
+                shared.counts.open.fetch_sub(1, Ordering::Relaxed);
+            });
+        };
         let accept = async {
             loop {
                 match self.listener.accept().await {
-                    Ok((stream, _)) => {
-                        let (shared, mut shutdown) = (Arc::clone(&self.shared), sessions_see.clone());
-                        tokio::spawn(async move {
-                            shared.counts.connections.fetch_add(1, Ordering::Relaxed);
-                            let open = shared.counts.open.fetch_add(1, Ordering::Relaxed) + 1;
-                            tokio::select! {
-                                _ = shutdown.wait_for(|stop| *stop) => {}
-                                ended = session::serve(stream, &shared, open) => {
-                                    if let Err(error) = ended {
-                                        tracing::debug!(%error, "a connection broke");
-                                    }
-                                }
-                            }
-                            shared.counts.open.fetch_sub(1, Ordering::Relaxed);
-                        });
-                    }
+                    Ok((stream, _)) => serve(stream),
                     Err(error) => {
                         tracing::warn!(%error, "the sink cannot accept a connection");
                         // Probably out of descriptors: a retry without a pause would only use CPU.

@@ -4,17 +4,18 @@
 //! script uses.
 
 use super::SinkState;
-use super::data::DataScanner;
 use super::script::{Moment, ScriptAction, ScriptStage};
 use super::stage_reply::StageReply;
-use super::stream::SinkStream;
 use super::text::Text;
 use super::tls::TlsMode;
+use crate::deadline::Deadline;
+use crate::stream::Stream;
 use bytes::BytesMut;
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The longest command line.
@@ -23,25 +24,27 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_RECIPIENTS: usize = 100_000;
 const EXTENSIONS: [&str; 5] = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"];
 
-/// How a session continues after a line.
-pub(super) enum Flow {
-    On,
-    End,
+/// Why a session is over.
+pub(super) enum Ended {
+    /// By the client or the script: pending replies are sent.
+    Closed,
+    Broken(io::Error),
 }
 
-impl From<bool> for Flow {
-    fn from(goes_on: bool) -> Self {
-        if goes_on { Self::On } else { Self::End }
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
     }
 }
 
 pub(super) struct SinkSession<'s> {
-    pub(super) stream: SinkStream,
+    pub(super) stream: Stream<TcpStream>,
+    deadline: Deadline,
     pub(super) shared: &'s SinkState,
     open: usize,
     pub(super) input: BytesMut,
     pub(super) out: Vec<u8>,
-    from: String,
+    pub(super) from: String,
     pub(super) to: Vec<String>,
     /// Whether MAIL was refused: later commands of the transaction are out of order.
     is_refused: bool,
@@ -54,7 +57,8 @@ pub(super) struct SinkSession<'s> {
 pub(super) async fn serve(stream: TcpStream, shared: &SinkState, open: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut session = SinkSession {
-        stream: SinkStream::Plain(stream),
+        stream: Stream::Plain(stream),
+        deadline: Deadline::after(shared.config.idle_timeout),
         shared,
         open,
         input: BytesMut::with_capacity(16 * 1024),
@@ -65,27 +69,29 @@ pub(super) async fn serve(stream: TcpStream, shared: &SinkState, open: usize) ->
         chunks: None,
         is_known: false,
     };
-    session.run().await?;
+    let Err(ended) = session.run().await;
+    if let Ended::Broken(error) = ended {
+        return Err(error);
+    }
     session.flush().await?;
-    session.stream.shut_down(session.patience()).await;
+    if session.stream.is_tls() {
+        // With the closing alert; TCP ends when the stream is dropped.
+        let _ = session.deadline.bound(session.stream.shutdown()).await;
+    }
     Ok(())
 }
 
 impl<'s> SinkSession<'s> {
-    async fn run(&mut self) -> io::Result<()> {
-        if self.has_tls(TlsMode::Implicit) && matches!(self.handshake().await?, Flow::End) {
-            return Ok(());
+    async fn run(&mut self) -> Result<Infallible, Ended> {
+        if self.has_tls(TlsMode::Implicit) {
+            self.handshake().await?;
         }
-        let greeting = self.answer(ScriptStage::Connect, "", &b"220 sink.localhost ESMTP\r\n"[..]);
-        if !self.give(greeting).await? {
-            return Ok(());
+        self.reply(ScriptStage::Connect, "", &b"220 sink.localhost ESMTP\r\n"[..])
+            .await?;
+        loop {
+            let line = self.next_line().await?;
+            self.line(line.trim_ascii_end()).await?;
         }
-        while let Some(line) = self.next_line().await? {
-            if matches!(self.line(line.trim_ascii_end()).await?, Flow::End) {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     /// How long the client may send nothing.
@@ -97,26 +103,53 @@ impl<'s> SinkSession<'s> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = self.stream.write(&self.out, self.patience()).await;
-        self.out.clear();
+        let mut out = std::mem::take(&mut self.out);
+        let written = self.write(&out).await;
+        out.clear();
+        self.out = out;
         written
     }
 
-    pub(super) async fn read(&mut self) -> io::Result<bool> {
-        let patience = self.patience();
-        self.stream.read(&mut self.input, patience).await
+    /// Writes all bytes; fails if that takes longer than the patience.
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stream = &mut self.stream;
+        let written = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        self.deadline.restart(self.shared.config.idle_timeout);
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        self.deadline.bound(written).await.unwrap_or_else(late)
+    }
+
+    /// Reads more; the session is over at the end of the connection, and if nothing arrives within the patience.
+    pub(super) async fn read(&mut self) -> Result<(), Ended> {
+        self.read_at_most(u64::MAX).await
+    }
+
+    /// The same, of at most `most` bytes.
+    pub(super) async fn read_at_most(&mut self, most: u64) -> Result<(), Ended> {
+        self.input.reserve(4096);
+        self.deadline.restart(self.patience());
+        let mut stream = (&mut self.stream).take(most);
+        let read = self.deadline.bound(stream.read_buf(&mut self.input)).await;
+        match read.transpose()? {
+            None | Some(0) => Err(Ended::Closed),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The next line with its end; pending replies are sent before waiting for it.
-    pub(super) async fn next_line(&mut self) -> io::Result<Option<BytesMut>> {
+    pub(super) async fn next_line(&mut self) -> Result<BytesMut, Ended> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.input) {
-                return Ok(Some(self.input.split_to(end + 1)));
+                return Ok(self.input.split_to(end + 1));
             }
             self.flush().await?;
-            if self.input.len() > MAX_LINE || !self.read().await? {
-                return Ok(None);
+            if self.input.len() > MAX_LINE {
+                return Err(Ended::Closed);
             }
+            self.read().await?;
         }
     }
 
@@ -141,8 +174,21 @@ impl<'s> SinkSession<'s> {
         }
     }
 
-    /// Performs the action; false: the connection ends.
-    pub(super) async fn give(&mut self, answer: StageReply<'_>) -> io::Result<bool> {
+    /// Replies as the script says, or as usual; returns the first digit of the reply, 0 when there is none.
+    pub(super) async fn reply(
+        &mut self,
+        stage: ScriptStage,
+        to: &str,
+        usual: impl Into<Cow<'static, [u8]>>,
+    ) -> Result<u8, Ended> {
+        let answer = self.answer(stage, to, usual);
+        let class = answer.class();
+        self.give(answer).await?;
+        Ok(class)
+    }
+
+    /// Performs the action.
+    pub(super) async fn give(&mut self, answer: StageReply<'_>) -> Result<(), Ended> {
         let StageReply { action, usual } = answer;
         match action {
             None | Some(ScriptAction::Slow(_) | ScriptAction::Certificate(_)) => {
@@ -166,83 +212,76 @@ impl<'s> SinkSession<'s> {
                 self.flush().await?;
                 for byte in bytes {
                     tokio::time::sleep(*every).await;
-                    self.stream.write(&[*byte], self.patience()).await?;
+                    self.write(&[*byte]).await?;
                 }
             }
             Some(ScriptAction::Endless(bytes)) => {
                 self.flush().await?;
                 loop {
-                    self.stream.write(bytes, self.patience()).await?;
+                    self.write(bytes).await?;
                 }
             }
             Some(ScriptAction::SayAndClose(bytes)) => {
                 self.out.extend_from_slice(bytes);
-                return Ok(false);
+                return Err(Ended::Closed);
             }
             Some(ScriptAction::Hang) => {
                 self.flush().await?;
                 tokio::time::sleep(self.patience()).await;
-                return Ok(false);
+                return Err(Ended::Closed);
             }
-            Some(ScriptAction::Close) => return Ok(false),
+            Some(ScriptAction::Close) => return Err(Ended::Closed),
             Some(ScriptAction::Reset) => {
                 self.flush().await?;
-                self.stream.reset()?;
-                return Ok(false);
+                if let Some(tcp) = self.stream.connection() {
+                    tcp.set_zero_linger()?;
+                }
+                self.stream = Stream::Gone;
+                return Err(Ended::Closed);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    async fn line(&mut self, line: &[u8]) -> io::Result<Flow> {
+    async fn line(&mut self, line: &[u8]) -> Result<(), Ended> {
         let text = String::from_utf8_lossy(line);
         let (verb, rest) = text.split_at_checked(4).unwrap_or((&text, ""));
-        let answer = match verb.to_ascii_uppercase().as_str() {
+        let (stage, usual) = match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 self.clear();
-                self.answer(ScriptStage::Ehlo, "", self.hello(&[], &[]))
+                (ScriptStage::Ehlo, self.hello(&[], &[]).into())
             }
-            "HELO" => self.answer(ScriptStage::Helo, "", &b"250 sink.localhost\r\n"[..]),
+            "HELO" => (ScriptStage::Helo, Cow::from(&b"250 sink.localhost\r\n"[..])),
             "STAR" if text.trim().eq_ignore_ascii_case("STARTTLS") => return self.start_tls().await,
             "AUTH" => return self.auth(rest).await,
             // BDAT cannot be mixed with DATA, and its transaction takes no further recipients (RFC 3030 section 2).
             "MAIL" | "RCPT" | "DATA" if self.chunks.is_some() => {
-                return Ok(self.say(b"503 5.5.1 BDAT has begun: BDAT LAST or RSET\r\n"));
+                return self.say(b"503 5.5.1 BDAT has begun: BDAT LAST or RSET\r\n");
             }
-            "MAIL" => {
-                self.clear();
-                self.from = path(rest);
-                let known = self.is_known || self.shared.config.login.is_none();
-                let usual: &[u8] = match known {
-                    true => b"250 2.1.0 OK\r\n",
-                    false => b"530 5.7.0 authentication required\r\n",
-                };
-                let answer = self.answer(ScriptStage::Mail, "", usual);
-                self.is_refused = matches!(answer.class(), b'4' | b'5');
-                answer
-            }
+            "MAIL" => return self.mail(path(rest)).await,
             "RCPT" => return self.recipient(path(rest)).await,
             "DATA" => return self.begin_data().await,
             "BDAT" => return self.chunk(rest).await,
             "RSET" => {
                 self.clear();
-                self.answer(ScriptStage::Rset, "", &b"250 2.0.0 OK\r\n"[..])
+                (ScriptStage::Rset, Cow::from(&b"250 2.0.0 OK\r\n"[..]))
             }
             "QUIT" => {
-                let bye = self.answer(ScriptStage::Quit, "", &b"221 2.0.0 bye\r\n"[..]);
-                self.give(bye).await?;
-                return Ok(Flow::End);
+                self.reply(ScriptStage::Quit, "", &b"221 2.0.0 bye\r\n"[..])
+                    .await?;
+                return Err(Ended::Closed);
             }
-            "NOOP" => return Ok(self.say(b"250 2.0.0 OK\r\n")),
-            _ => return Ok(self.say(b"500 5.5.2 unknown command\r\n")),
+            "NOOP" => return self.say(b"250 2.0.0 OK\r\n"),
+            _ => return self.say(b"500 5.5.2 unknown command\r\n"),
         };
-        Ok(self.give(answer).await?.into())
+        self.reply(stage, "", usual).await?;
+        Ok(())
     }
 
     /// Sends a reply that no script changes.
-    pub(super) fn say(&mut self, reply: &[u8]) -> Flow {
+    pub(super) fn say(&mut self, reply: &[u8]) -> Result<(), Ended> {
         self.out.extend_from_slice(reply);
-        Flow::On
+        Ok(())
     }
 
     pub(super) fn clear(&mut self) {
@@ -272,103 +311,31 @@ impl<'s> SinkSession<'s> {
         out
     }
 
-    async fn recipient(&mut self, to: String) -> io::Result<Flow> {
+    async fn mail(&mut self, from: String) -> Result<(), Ended> {
+        self.clear();
+        self.from = from;
+        let known = self.is_known || self.shared.config.login.is_none();
+        let usual: &[u8] = match known {
+            true => b"250 2.1.0 OK\r\n",
+            false => b"530 5.7.0 authentication required\r\n",
+        };
+        let class = self.reply(ScriptStage::Mail, "", usual).await?;
+        self.is_refused = matches!(class, b'4' | b'5');
+        Ok(())
+    }
+
+    async fn recipient(&mut self, to: String) -> Result<(), Ended> {
         if self.to.len() >= MAX_RECIPIENTS {
-            return Ok(self.say(b"452 4.5.3 too many recipients\r\n"));
+            return self.say(b"452 4.5.3 too many recipients\r\n");
         }
         let usual: &[u8] = match self.is_refused {
             true => b"503 5.5.1 MAIL first\r\n",
             false => b"250 2.1.5 OK\r\n",
         };
-        let answer = self.answer(ScriptStage::Rcpt, &to, usual);
-        if answer.class() == b'2' {
+        if self.reply(ScriptStage::Rcpt, &to, usual).await? == b'2' {
             self.to.push(to);
         }
-        Ok(self.give(answer).await?.into())
-    }
-
-    async fn begin_data(&mut self) -> io::Result<Flow> {
-        if self.to.is_empty() {
-            return Ok(self.say(b"554 5.5.1 no valid recipients\r\n"));
-        }
-        let answer = self.answer(ScriptStage::Data, "", &b"354 go ahead\r\n"[..]);
-        // A script may give DATA another reply.
-        let text_follows = answer.class() == b'3';
-        if !self.give(answer).await? {
-            return Ok(Flow::End);
-        }
-        if text_follows {
-            self.data().await
-        } else {
-            Ok(Flow::On)
-        }
-    }
-
-    /// Reads a message, and answers it.
-    async fn data(&mut self) -> io::Result<Flow> {
-        let (mut scanner, mut text) = (DataScanner::new(), Text::default());
-        let noted = self.shared.ledger.is_some();
-        let Some(pace) = self.begin_text().await? else {
-            return Ok(Flow::End);
-        };
-        loop {
-            let end = scanner.scan(&self.input, |content| text.take(content, noted));
-            if let Some(end) = end {
-                drop(self.input.split_to(end));
-                break;
-            }
-            self.input.clear();
-            if !self.read_text(pace).await? {
-                return Ok(Flow::End);
-            }
-        }
-        self.end_of_text(&text).await
-    }
-
-    /// Waits for the first bytes of a message, and performs the script's action for `body`. Returns how slowly the rest is read;
-    /// `None` when the connection ends.
-    pub(super) async fn begin_text(&mut self) -> io::Result<Option<Option<Duration>>> {
-        self.flush().await?;
-        if self.input.is_empty() && !self.read().await? {
-            return Ok(None);
-        }
-        let body = self.answer(ScriptStage::Body, "", &b""[..]);
-        let pace = if let Some(ScriptAction::Slow(span)) = body.action {
-            self.stream.narrow()?;
-            Some(*span)
-        } else {
-            None
-        };
-        let goes_on = self.give(body).await?;
-        self.flush().await?;
-        Ok(goes_on.then_some(pace))
-    }
-
-    /// Answers a complete message.
-    pub(super) async fn end_of_text(&mut self, text: &Text) -> io::Result<Flow> {
-        let shared = self.shared;
-        if text.size > shared.config.message_size {
-            return Ok(self.say(b"552 5.3.4 too large\r\n"));
-        }
-        let answer = self.answer(ScriptStage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
-        if answer.class() == b'2' {
-            if let Some(ledger) = &shared.ledger {
-                ledger.write(&self.from, &self.to, text.size, text.hash, &text.head)?;
-            }
-            shared.counts.messages.fetch_add(1, Ordering::Relaxed);
-            shared.counts.bytes.fetch_add(text.size, Ordering::Relaxed);
-        }
-        self.clear();
-        Ok(self.give(answer).await?.into())
-    }
-
-    pub(super) async fn read_text(&mut self, pace: Option<Duration>) -> io::Result<bool> {
-        let Some(span) = pace else {
-            return self.read().await;
-        };
-        tokio::time::sleep(span).await;
-        let patience = self.patience();
-        self.stream.sip(&mut self.input, patience).await
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! STARTTLS and the handshake at the sink, and the script's actions for them.
 
 use super::script::{Flaw, ScriptAction, ScriptStage};
-use super::session::{Flow, SinkSession};
+use super::session::{Ended, SinkSession};
 use super::tls::TlsMode;
 use std::io;
 
@@ -13,29 +13,24 @@ impl SinkSession<'_> {
     }
 
     /// STARTTLS. A script may send more than a reply with its 220; the handshake still follows.
-    pub(super) async fn start_tls(&mut self) -> io::Result<Flow> {
+    pub(super) async fn start_tls(&mut self) -> Result<(), Ended> {
         let usual: &[u8] = match self.has_tls(TlsMode::StartTls) {
             true => b"220 2.0.0 go ahead\r\n",
             false => b"454 4.7.0 no TLS here\r\n",
         };
-        let answer = self.answer(ScriptStage::StartTls, "", usual);
-        let goes_over = answer.class() == b'2';
-        if !self.give(answer).await? {
-            return Ok(Flow::End);
-        }
-        if !goes_over {
-            return Ok(Flow::On);
+        if self.reply(ScriptStage::StartTls, "", usual).await? != b'2' {
+            return Ok(());
         }
         self.flush().await?;
         // Plaintext input must not be read as input under TLS.
         if !self.input.is_empty() {
-            return Ok(Flow::End);
+            return Err(Ended::Closed);
         }
         self.handshake().await
     }
 
     /// The handshake, or the script's action in its place, which ends the connection.
-    pub(super) async fn handshake(&mut self) -> io::Result<Flow> {
+    pub(super) async fn handshake(&mut self) -> Result<(), Ended> {
         let shared = self.shared;
         let answer = self.answer(ScriptStage::Tls, "", &b""[..]);
         let flaw: Option<Flaw> = match answer.action {
@@ -60,16 +55,20 @@ impl SinkSession<'_> {
                 // After the peer's first bytes: closing before they are read would send an RST.
                 self.read().await?;
                 self.give(answer).await?;
-                return Ok(Flow::End);
+                return Err(Ended::Closed);
             }
         };
         let Some(tls) = &shared.config.tls else {
-            return Ok(Flow::End);
+            return Err(Ended::Closed);
         };
-        let patience = self.patience();
-        self.stream.upgrade(tls.acceptor(flaw), patience).await?;
+        let tls = tls.shown(flaw);
+        let handshake = self.stream.upgrade(|tcp| tls.accept(tcp));
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        tokio::time::timeout(shared.config.idle_timeout, handshake)
+            .await
+            .map_err(late)??;
         self.clear();
         self.is_known = false;
-        Ok(Flow::On)
+        Ok(())
     }
 }

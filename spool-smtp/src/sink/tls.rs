@@ -3,15 +3,11 @@
 //! The authority of made certificates exists as long as the sink, and its key never leaves the process.
 
 use super::script::Flaw;
+use crate::server::{Certificate, CertificateError, ServerTls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio_rustls::TlsAcceptor;
 
 /// A name that belongs to no sink (RFC 6761).
 const OTHER_NAME: &str = "other.invalid";
@@ -29,36 +25,28 @@ pub enum TlsMode {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SinkTlsError {
-    /// The file of certificates.
-    #[error("the certificate cannot be used: {0}")]
-    Certificate(String),
-    /// The file of the key.
-    #[error("the key cannot be used: {0}")]
-    Key(String),
-    /// A certificate could not be made, or does not fit its key.
-    #[error("{0}")]
+    /// The certificate or the key from the files.
+    #[error(transparent)]
+    Given(#[from] CertificateError),
+    /// A certificate could not be made.
+    #[error("no certificate can be made: {0}")]
     Making(String),
 }
 
 /// The certificates of a sink. Cloning shares them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SinkTls {
     mode: TlsMode,
-    shown: Arc<SinkCertificates>,
+    certificates: Arc<SinkCertificates>,
 }
 
+#[derive(Debug)]
 struct SinkCertificates {
     authority: String,
-    own: TlsAcceptor,
-    expired: TlsAcceptor,
-    self_signed: TlsAcceptor,
-    other_name: TlsAcceptor,
-}
-
-impl fmt::Debug for SinkTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SinkTls").field(&self.mode).finish()
-    }
+    own: ServerTls,
+    expired: ServerTls,
+    self_signed: ServerTls,
+    other_name: ServerTls,
 }
 
 impl SinkTls {
@@ -75,31 +63,19 @@ impl SinkTls {
     /// # Errors
     /// When they cannot be read or do not belong together, and as [`SinkTls::generated`].
     pub fn from_pem(mode: TlsMode, names: &[String], chain: &[u8], key: &[u8]) -> Result<Self, SinkTlsError> {
-        let chain = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| SinkTlsError::Certificate(error.to_string()))?;
-        if chain.is_empty() {
-            let why = "there is no certificate in it";
-            return Err(SinkTlsError::Certificate(why.to_owned()));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| SinkTlsError::Key(error.to_string()))?;
-        Self::new(mode, names, Some((chain, key)))
+        Self::new(mode, names, Some(&Certificate::from_pem(chain, key)?))
     }
 
-    fn new(
-        mode: TlsMode,
-        names: &[String],
-        own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-    ) -> Result<Self, SinkTlsError> {
+    fn new(mode: TlsMode, names: &[String], own: Option<&Certificate>) -> Result<Self, SinkTlsError> {
         let authority = authority().map_err(made)?;
         let of = |names: &[String]| CertificateParams::new(names).map_err(made);
         let mut expired = of(names)?;
         expired.not_before = date_time_ymd(2000, 1, 1);
         expired.not_after = date_time_ymd(2000, 1, 2);
         let other = of(&[OTHER_NAME.to_owned()])?;
-        let shown = SinkCertificates {
+        let certificates = SinkCertificates {
             own: match own {
-                Some((chain, key)) => acceptor(chain, key)?,
+                Some(own) => ServerTls::new(own).map_err(made)?,
                 None => issued(&of(names)?, Some(&authority))?,
             },
             expired: issued(&expired, Some(&authority))?,
@@ -109,33 +85,33 @@ impl SinkTls {
         };
         Ok(Self {
             mode,
-            shown: Arc::new(shown),
+            certificates: Arc::new(certificates),
         })
     }
 
     /// The authority of the certificates made for this run, as PEM, for clients to trust.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.shown.authority
+        &self.certificates.authority
     }
 
     pub(super) const fn mode(&self) -> TlsMode {
         self.mode
     }
 
-    /// The acceptor for a handshake with the sink's own certificate, or with an invalid one.
-    pub(super) fn acceptor(&self, flaw: Option<Flaw>) -> &TlsAcceptor {
+    /// TLS with the sink's own certificate, or with an invalid one.
+    pub(super) fn shown(&self, flaw: Option<Flaw>) -> &ServerTls {
         match flaw {
-            None => &self.shown.own,
-            Some(Flaw::Expired) => &self.shown.expired,
-            Some(Flaw::SelfSigned) => &self.shown.self_signed,
-            Some(Flaw::OtherName) => &self.shown.other_name,
+            None => &self.certificates.own,
+            Some(Flaw::Expired) => &self.certificates.expired,
+            Some(Flaw::SelfSigned) => &self.certificates.self_signed,
+            Some(Flaw::OtherName) => &self.certificates.other_name,
         }
     }
 }
 
 fn made(error: impl fmt::Display) -> SinkTlsError {
-    SinkTlsError::Making(format!("no certificate can be made: {error}"))
+    SinkTlsError::Making(error.to_string())
 }
 
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
@@ -148,30 +124,19 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     CertifiedIssuer::self_signed(params, KeyPair::generate()?)
 }
 
-/// A certificate by `authority`, or by itself.
+/// TLS with a certificate by `authority`, or by itself.
 fn issued(
     params: &CertificateParams,
     authority: Option<&CertifiedIssuer<'static, KeyPair>>,
-) -> Result<TlsAcceptor, SinkTlsError> {
+) -> Result<ServerTls, SinkTlsError> {
     let key = KeyPair::generate().map_err(made)?;
     let certificate = match authority {
         Some(authority) => params.signed_by(&key, authority),
         None => params.self_signed(&key),
     };
-    let certificate = certificate.map_err(made)?;
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    acceptor(vec![certificate.der().clone()], key.into())
-}
-
-fn acceptor(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<TlsAcceptor, SinkTlsError> {
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| SinkTlsError::Making(format!("certificate and key cannot be used: {error}")))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    let chain = certificate.map_err(made)?.pem();
+    let certificate = Certificate::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes())?;
+    ServerTls::new(&certificate).map_err(made)
 }
 
 #[cfg(test)]
@@ -194,7 +159,10 @@ mod tests {
         assert!(read(&cert, &key).is_ok());
         assert!(error(read("", &key)).contains("no certificate in it"));
         assert!(error(read(&cert, "x")).starts_with("the key cannot be used"));
-        assert!(error(read(&cert, &other)).contains("cannot be used"));
+        assert_eq!(
+            error(read(&cert, &other)),
+            "the key is not that of the certificate"
+        );
         let bad = ["\u{fc}".to_owned()];
         assert!(error(SinkTls::generated(TlsMode::Implicit, &bad)).contains("made"));
     }

@@ -16,7 +16,7 @@ use super::recent_logins::RecentLogins;
 use super::sasl::LoginAttempt;
 use super::tag::{Tag, TagKey};
 use super::users::{User, Users};
-use crate::server::clients::{ClientKey, Clients};
+use crate::server::clients::{ClientKey, Clients, Kind};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -76,7 +76,7 @@ struct Turns {
 
 /// A running login.
 struct LoginTurn<'p> {
-    pool: &'p LoginPool,
+    logins: &'p Logins,
     client: ClientKey,
     tag: Tag,
     /// `None` while another is checked.
@@ -130,42 +130,31 @@ impl Logins {
     /// The current entry of the user; `None` if the user was removed, or the password changed.
     #[must_use]
     pub fn current(&self, user: &User) -> Option<Arc<User>> {
-        let table = self.0.table()?;
+        let table = self.table()?;
         let now = table.users.get(user.name())?;
         (now.hash() == user.hash()).then(|| Arc::clone(now))
     }
 
     /// The user of this name, who has logged in elsewhere.
     pub(in crate::server) fn named(&self, name: &str) -> Option<Arc<User>> {
-        self.0.table()?.users.get(name).cloned()
+        self.table()?.users.get(name).cloned()
     }
 
     /// For tests: the users.
     #[cfg(test)]
     pub(in crate::server) fn users_of_test(&self) -> Option<Arc<Users>> {
-        self.0.table().map(|table| table.users)
+        self.table().map(|table| table.users)
+    }
+
+    fn table(&self) -> Option<UserTable> {
+        let table = self.0.table.read();
+        table.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Checks the credentials of the client at `client`. Takes at most the delays of the logins before it,
     /// and their hashes.
     pub async fn check(&self, client: IpAddr, attempt: LoginAttempt) -> LoginResult {
-        let client = ClientKey::address(client);
-        self.0.check(client, attempt).await
-    }
-}
-
-impl Default for Logins {
-    fn default() -> Self {
-        Self::new(Clients::default())
-    }
-}
-
-impl LoginPool {
-    fn table(&self) -> Option<UserTable> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn check(&self, client: ClientKey, attempt: LoginAttempt) -> LoginResult {
+        let (client, clients) = (ClientKey::address(client), &self.0.clients);
         let Some(table) = self.table() else {
             return LoginResult::Busy;
         };
@@ -174,7 +163,7 @@ impl LoginPool {
             return LoginResult::Accepted(user);
         }
         // A login that is given up, or finds no slot, has no result to share.
-        while !self.clients.has_failed(&client, &tag)
+        while !self.has_failed(&client, &tag)
             && let Some(mut same) = self.same(&client, &tag)
         {
             // Nothing is ever sent.
@@ -186,7 +175,7 @@ impl LoginPool {
         let Some(_turn) = self.turn(&client, tag).await else {
             return LoginResult::Busy;
         };
-        match self.clients.login_delay(&client) {
+        match clients.with(|ledger, now| ledger.login_delay(&client, now)) {
             Ok(delay) => tokio::time::sleep(delay).await,
             Err(wait) => return LoginResult::Limited(wait),
         }
@@ -194,32 +183,39 @@ impl LoginPool {
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
             return LoginResult::Accepted(user);
         }
-        let user = table.users.get(&attempt.name).cloned();
-        let is_his = match (self.clients.has_failed(&client, &tag), &user) {
-            (true, _) => Some(false),
-            (false, Some(user)) => self.hash(&client, user.hash().clone(), &attempt).await,
-            (false, None) => {
-                // Whatever the result.
-                let hashed = self.hash(&client, table.users.dummy(), &attempt).await;
-                hashed.map(|_| false)
-            }
+        let user = table.users.get(&attempt.name.0).cloned();
+        // An unknown name is refused, whatever the result.
+        let hash = user
+            .as_ref()
+            .map_or_else(|| table.users.dummy(), |user| user.hash().clone());
+        let is_his = match self.has_failed(&client, &tag) {
+            true => Some(false),
+            false => self.hash(&client, hash, &attempt).await,
         };
         match (is_his, user) {
             (None, _) => LoginResult::Busy,
             (Some(true), Some(user)) => {
-                self.clients.logged_in(&client);
-                let now = self.clients.now();
-                lock(&self.successes).remember(&client, user.name(), tag, now);
+                clients.with(|ledger, now| ledger.logged_in(&client, now));
+                lock(&self.0.successes).remember(&client, user.name(), tag, clients.now());
                 LoginResult::Accepted(user)
             }
             (Some(_), user) => {
                 let name = user.as_ref().map(|user| user.name());
                 // Not the name as sent: it may be a password.
                 info!(%client, user = name.map_or("unknown", |name| &**name), "login refused");
-                self.clients.login_failed(&client, name, tag);
+                clients.with(|ledger, now| {
+                    ledger.login_failed(&client, tag, now);
+                    if let Some(name) = name {
+                        ledger.count(&ClientKey::User(Arc::clone(name)), Kind::FailedLogins, now);
+                    }
+                });
                 LoginResult::Refused
             }
         }
+    }
+
+    fn has_failed(&self, client: &ClientKey, tag: &Tag) -> bool {
+        self.0.clients.with(|ledger, _| ledger.has_failed(client, tag))
     }
 
     fn remembered(
@@ -229,16 +225,16 @@ impl LoginPool {
         attempt: &LoginAttempt,
         tag: &Tag,
     ) -> Option<Arc<User>> {
-        let user = table.users.get(&attempt.name)?;
-        let now = self.clients.now();
-        lock(&self.successes)
-            .knows(client, &attempt.name, tag, now)
+        let user = table.users.get(&attempt.name.0)?;
+        let now = self.0.clients.now();
+        lock(&self.0.successes)
+            .knows(client, &attempt.name.0, tag, now)
             .then(|| Arc::clone(user))
     }
 
     /// The end of a running login of `client` with these credentials.
     fn same(&self, client: &ClientKey, tag: &Tag) -> Option<watch::Receiver<()>> {
-        let turns = lock(&self.turns);
+        let turns = lock(&self.0.turns);
         let mut running = turns.get(client)?.running.iter();
         let (_, ended) = running.find(|(other, _)| other == tag)?;
         Some(ended.clone())
@@ -248,7 +244,7 @@ impl LoginPool {
     async fn turn(&self, client: &ClientKey, tag: Tag) -> Option<LoginTurn<'_>> {
         let (ends, ended) = watch::channel(());
         let one = {
-            let mut turns = lock(&self.turns);
+            let mut turns = lock(&self.0.turns);
             let turns = turns.entry(client.clone()).or_insert_with(|| Turns {
                 one: Arc::new(Semaphore::new(1)),
                 running: Vec::new(),
@@ -261,7 +257,7 @@ impl LoginPool {
         };
         // Counted from here on, also when the wait is given up.
         let mut turn = LoginTurn {
-            pool: self,
+            logins: self,
             client: client.clone(),
             tag,
             one: None,
@@ -272,7 +268,7 @@ impl LoginPool {
     }
 
     fn leave(&self, client: &ClientKey, tag: &Tag) {
-        let mut turns = lock(&self.turns);
+        let mut turns = lock(&self.0.turns);
         if let Some(of_client) = turns.get_mut(client) {
             // Any of several with the same credentials: they have failed before, so no other login waits for them.
             let place = of_client.running.iter().position(|(other, _)| other == tag);
@@ -285,8 +281,9 @@ impl LoginPool {
 
     /// Whether `hash` is of the attempt's password, checked in one of the slots; `None`: too many wait for one.
     async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &LoginAttempt) -> Option<bool> {
-        let slot = self.slots.find(self.clients.is_known(client)).await?;
-        let (password, spare) = (attempt.password.clone(), Arc::clone(&self.spare));
+        let is_known = self.0.clients.with(|ledger, now| ledger.is_known(client, now));
+        let slot = self.0.slots.find(is_known).await?;
+        let (password, spare) = (attempt.password.0.clone(), Arc::clone(&self.0.spare));
         let hashing = tokio::task::spawn_blocking(move || {
             let mut memory = lock(&spare).pop().unwrap_or_default();
             let is_of = hash.is_of(&password, &mut memory);
@@ -301,10 +298,16 @@ impl LoginPool {
     }
 }
 
+impl Default for Logins {
+    fn default() -> Self {
+        Self::new(Clients::default())
+    }
+}
+
 impl Drop for LoginTurn<'_> {
     fn drop(&mut self) {
         self.one = None;
-        self.pool.leave(&self.client, &self.tag);
+        self.logins.leave(&self.client, &self.tag);
     }
 }
 

@@ -3,11 +3,11 @@
 //! The cost of a hash is bounded when it is read, so that no line of the file can make one login take unbounded memory or
 //! time. A hash is shown in no log, no error and no Debug output.
 
+use crate::hidden::Hidden;
 use argon2::password_hash::phc;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 use sha_crypt::{PasswordHashRef, PasswordVerifier, ShaCrypt};
-use std::fmt;
 use thiserror::Error;
 
 /// The memory of one argon2id hash, in KiB.
@@ -54,11 +54,11 @@ enum Scheme {
 }
 
 /// A password hash.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordHash {
     scheme: Scheme,
     /// Without the prefix in braces.
-    text: String,
+    text: Hidden<String>,
 }
 
 /// Memory for argon2id, used again by the next hash.
@@ -97,7 +97,7 @@ impl PasswordHash {
         }
         Ok(Self {
             scheme,
-            text: bare.to_owned(),
+            text: Hidden(bare.to_owned()),
         })
     }
 
@@ -118,7 +118,7 @@ impl PasswordHash {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             scheme: Scheme::Argon2id,
-            text: hash.to_string(),
+            text: Hidden(hash.to_string()),
         })
     }
 
@@ -127,33 +127,27 @@ impl PasswordHash {
     pub(super) fn dummy() -> Self {
         Self {
             scheme: Scheme::Argon2id,
-            text: "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-                .to_owned(),
+            text: Hidden(
+                "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+                    .to_owned(),
+            ),
         }
     }
 
     /// The hash as the users file holds it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.text.0
     }
 
     /// Whether it is the hash of `password`. Takes as long as the hash is expensive; hashes are compared in constant time.
     pub(super) fn is_of(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         match self.scheme {
-            Scheme::Argon2id => is_argon2id_of(&self.text, password, memory).unwrap_or(false),
-            Scheme::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
-            Scheme::Sha512Crypt => PasswordHashRef::new(&self.text)
+            Scheme::Argon2id => is_argon2id_of(&self.text.0, password, memory).unwrap_or(false),
+            Scheme::Bcrypt => bcrypt::verify(password, &self.text.0).unwrap_or(false),
+            Scheme::Sha512Crypt => PasswordHashRef::new(&self.text.0)
                 .is_ok_and(|hash| ShaCrypt::SHA512.verify_password(password, hash).is_ok()),
         }
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordHash")
-            .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
     }
 }
 
@@ -271,7 +265,7 @@ mod tests {
         ] {
             let hash = PasswordHash::parse(&text).unwrap();
             assert!(hash.is_of(b"pleaseletmein", &mut HashMemory::new()), "{text}");
-            assert!(!format!("{hash:?}").contains(&hash.text), "{hash:?}");
+            assert!(!format!("{hash:?}").contains(&hash.text.0), "{hash:?}");
         }
     }
 

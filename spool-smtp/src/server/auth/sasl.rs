@@ -5,17 +5,18 @@
 
 use super::password::MAX_PASSWORD;
 use super::users::check_user_name;
+use crate::hidden::Hidden;
 use crate::server::reply::{self, ServerReply};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::fmt;
 use zeroize::Zeroizing;
 
 /// A name and a password to be checked.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginAttempt {
-    pub(super) name: String,
-    pub(super) password: Zeroizing<Vec<u8>>,
+    /// Some type their password there.
+    pub(super) name: Hidden<String>,
+    pub(super) password: Hidden<Zeroizing<Vec<u8>>>,
 }
 
 #[cfg(test)]
@@ -23,8 +24,8 @@ impl LoginAttempt {
     /// For tests: as if a client had sent it.
     pub(in crate::server) fn of_test(name: &str, password: &str) -> Self {
         Self {
-            name: name.into(),
-            password: Zeroizing::new(password.into()),
+            name: Hidden(name.into()),
+            password: Hidden(Zeroizing::new(password.into())),
         }
     }
 
@@ -34,26 +35,13 @@ impl LoginAttempt {
     }
 }
 
-impl fmt::Debug for LoginAttempt {
-    /// Not even the name: some type their password there.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginAttempt").finish_non_exhaustive()
-    }
-}
-
 /// What the client sent with AUTH, in base64.
-#[derive(Clone, PartialEq, Eq)]
-pub(in crate::server) struct InitialResponse(Zeroizing<String>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::server) struct InitialResponse(Hidden<Zeroizing<String>>);
 
 impl InitialResponse {
     pub(in crate::server) fn new(text: &str) -> Self {
-        Self(Zeroizing::new(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for InitialResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InitialResponse")
+        Self(Hidden(Zeroizing::new(text.to_owned())))
     }
 }
 
@@ -67,23 +55,14 @@ pub(in crate::server) enum SaslStep {
 }
 
 /// An exchange that has begun.
+#[derive(Debug)]
 pub(in crate::server) enum Exchange {
     /// Waits for the one response of PLAIN.
     Plain,
     /// Waits for the name.
     LoginName,
     /// Waits for the password of this name.
-    LoginPassword(String),
-}
-
-impl fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "Plain",
-            Self::LoginName => "LoginName",
-            Self::LoginPassword(_) => "LoginPassword",
-        })
-    }
+    LoginPassword(Hidden<String>),
 }
 
 impl Exchange {
@@ -103,7 +82,7 @@ impl Exchange {
         &mut self,
         initial: Option<&InitialResponse>,
     ) -> Result<SaslStep, ServerReply> {
-        match initial.map(|response| response.0.as_str()) {
+        match initial.map(|response| response.0.0.as_str()) {
             None => Ok(SaslStep::Challenge(match self {
                 Self::Plain => "334 ",
                 Self::LoginName => "334 VXNlcm5hbWU6",
@@ -128,7 +107,7 @@ impl Exchange {
         match std::mem::replace(self, Self::LoginName) {
             Self::Plain => plain(&response),
             Self::LoginName => {
-                *self = Self::LoginPassword(name(&response)?);
+                *self = Self::LoginPassword(Hidden(name(&response)?));
                 Ok(SaslStep::Challenge("334 UGFzc3dvcmQ6"))
             }
             Self::LoginPassword(name) => attempt(name, &response),
@@ -149,7 +128,7 @@ fn plain(response: &[u8]) -> Result<SaslStep, ServerReply> {
         // Nobody acts for someone else here.
         return Err(reply::BAD_CREDENTIALS);
     }
-    attempt(who, password)
+    attempt(Hidden(who), password)
 }
 
 fn name(bytes: &[u8]) -> Result<String, ServerReply> {
@@ -160,13 +139,13 @@ fn name(bytes: &[u8]) -> Result<String, ServerReply> {
 }
 
 /// Refuses passwords that no user can have, without hashing them.
-fn attempt(name: String, password: &[u8]) -> Result<SaslStep, ServerReply> {
+fn attempt(name: Hidden<String>, password: &[u8]) -> Result<SaslStep, ServerReply> {
     if password.is_empty() || password.len() > MAX_PASSWORD || password.contains(&0) {
         return Err(reply::BAD_CREDENTIALS);
     }
     Ok(SaslStep::Check(LoginAttempt {
         name,
-        password: Zeroizing::new(password.to_vec()),
+        password: Hidden(Zeroizing::new(password.to_vec())),
     }))
 }
 
@@ -194,8 +173,8 @@ mod tests {
 
     fn check(name: &str, password: &str) -> Result<SaslStep, ServerReply> {
         Ok(SaslStep::Check(LoginAttempt {
-            name: name.into(),
-            password: Zeroizing::new(password.into()),
+            name: Hidden(name.into()),
+            password: Hidden(Zeroizing::new(password.into())),
         }))
     }
 
@@ -316,8 +295,8 @@ mod tests {
                 step = exchange.respond(line);
             }
             if let Ok(SaslStep::Check(attempt)) = step {
-                prop_assert!(check_user_name(&attempt.name).is_ok());
-                prop_assert!((1..=MAX_PASSWORD).contains(&attempt.password.len()));
+                prop_assert!(check_user_name(&attempt.name.0).is_ok());
+                prop_assert!((1..=MAX_PASSWORD).contains(&attempt.password.0.len()));
             }
         }
     }

@@ -1,25 +1,19 @@
 //! Credentials hashed under a random key: they can be compared later, but not recovered from memory.
 
 use super::sasl::LoginAttempt;
+use crate::hidden::Hidden;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use std::fmt;
 
 /// A name and a password under a [`TagKey`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) struct Tag([u8; 32]);
-
-impl fmt::Debug for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tag")
-    }
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Tag(Hidden<[u8; 32]>);
 
 impl Tag {
     /// For tests: some credentials.
     #[cfg(test)]
     pub(in crate::server) fn of_test(number: u8) -> Self {
-        Self([number; 32])
+        Self(Hidden([number; 32]))
     }
 }
 
@@ -38,14 +32,14 @@ impl TagKey {
     pub(super) fn tag(&self, attempt: &LoginAttempt) -> Tag {
         let mut context = hmac::Context::with_key(&self.0);
         // The length comes first, so that different names and passwords never give the same input.
-        context.update(&attempt.name.len().to_le_bytes());
-        context.update(attempt.name.as_bytes());
-        context.update(&attempt.password);
+        context.update(&attempt.name.0.len().to_le_bytes());
+        context.update(attempt.name.0.as_bytes());
+        context.update(&attempt.password.0);
         let mut bytes = [0; 32];
         bytes
             .iter_mut()
             .zip(context.sign().as_ref())
             .for_each(|(to, from)| *to = *from);
-        Tag(bytes)
+        Tag(Hidden(bytes))
     }
 }

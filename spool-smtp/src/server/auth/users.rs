@@ -4,6 +4,7 @@
 //! comments. Names are printable ASCII and compared exactly. If a line is wrong, the whole file is refused.
 
 use super::password::PasswordHash;
+use crate::glob::glob;
 use spool_core::{ReversePath, a_labels};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -216,28 +217,6 @@ fn normal(local: &str, domain: &str) -> String {
     )
 }
 
-/// Whether `text` matches `pattern`, in which a star is any number of characters. Takes time in proportion to the product
-/// of their lengths at most.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    let Some(mut rest) = rest.strip_suffix(last) else {
-        return false;
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,21 +322,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_pattern_matches_as_a_regular_expression_does(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
-            // The obvious matcher, which takes exponential time.
-            fn slow(pattern: &[u8], text: &[u8]) -> bool {
-                match (pattern.split_first(), text.split_first()) {
-                    (None, None) => true,
-                    (Some((b'*', rest)), _) if slow(rest, text) => true,
-                    (Some((b'*', _)), Some((_, text))) => slow(pattern, text),
-                    (Some((p, pattern)), Some((t, text))) => p == t && slow(pattern, text),
-                    (None, Some(_)) | (Some(_), None) => false,
-                }
-            }
-            prop_assert_eq!(glob(&pattern, &text), slow(pattern.as_bytes(), text.as_bytes()));
-        }
-
         #[test]
         fn no_file_panics(text in "([a-c#: ]{0,4}(:(\\$6\\$|\\$2b\\$05\\$|\\{ARGON2\\}\\$argon2id\\$v=19\\$m=8)?[a-z$=,{}*@<>]{0,20}){0,3}\n){0,6}") {
             let _ = Users::parse(&text);

@@ -22,13 +22,13 @@ pub(super) struct LoginHistory {
 }
 
 impl LoginHistory {
-    /// When the next login may be checked.
-    pub(super) fn not_before(&self, now: Duration) -> Duration {
+    /// How long the next login is delayed.
+    pub(super) fn delay(&self, now: Duration) -> Duration {
         if self.failures == 0 || now >= self.failed_at + FORGIVEN_AFTER {
             return Duration::ZERO;
         }
         let doubled = 1_u64.checked_shl(self.failures - 1).unwrap_or(u64::MAX);
-        self.failed_at + Duration::from_secs(doubled).min(LONGEST_DELAY)
+        (self.failed_at + Duration::from_secs(doubled).min(LONGEST_DELAY)).saturating_sub(now)
     }
 }
 

@@ -6,39 +6,17 @@
 use super::entry::{ClientEntry, FORGIVEN_AFTER};
 use super::table::ClientTable;
 use super::window::Window;
-use super::{ClientKey, Kind, Limits, NO_LIMIT_SPAN};
+use super::{ClientKey, ClientState, Count, Kind, Limited, Limits, NO_LIMIT_SPAN};
 use crate::server::auth::Tag;
-use spool_core::Rate;
+use spool_core::{Rate, Timestamp, millis};
 use std::time::Duration;
 
 /// For how long a client that has logged in comes before unknown ones.
 const KNOWN_FOR: Duration = Duration::from_secs(86_400);
 
-/// The counts and limits of one kind, for display.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) kind: Kind,
-    pub(super) count: u64,
-    pub(super) span: Duration,
-    pub(super) limit: Option<Rate>,
-    /// How long the limit lasts; zero: not limited.
-    pub(super) wait: Duration,
-}
-
-/// The state of one client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ClientActivity {
-    pub(super) key: ClientKey,
-    pub(super) connections: usize,
-    pub(super) seen: Duration,
-    pub(super) tallies: [Tally; Kind::ALL.len()],
-    /// How long the next login is delayed.
-    pub(super) delay: Duration,
-}
-
 /// The ledger; see the module.
 #[derive(Debug)]
-pub(super) struct ClientLedger {
+pub(in crate::server) struct ClientLedger {
     limits: Limits,
     addresses: ClientTable,
     users: ClientTable,
@@ -158,7 +136,7 @@ impl ClientLedger {
     }
 
     /// Counts one more of `kind`, regardless of the limit.
-    pub(super) fn count(&mut self, key: &ClientKey, kind: Kind, now: Duration) {
+    pub(in crate::server) fn count(&mut self, key: &ClientKey, kind: Kind, now: Duration) {
         let span = span(self.limits.of(key, kind));
         self.change(key, now, |entry| {
             if let Some(window) = entry.window(kind) {
@@ -168,7 +146,7 @@ impl ClientLedger {
     }
 
     /// Takes back the last count.
-    pub(super) fn give_back(&mut self, key: &ClientKey, kind: Kind) {
+    pub(in crate::server) fn give_back(&mut self, key: &ClientKey, kind: Kind) {
         self.change_known(key, |entry| {
             if let Some(window) = entry.window(kind) {
                 window.take_back();
@@ -193,23 +171,23 @@ impl ClientLedger {
     ///
     /// # Errors
     /// How long to wait, when too many have failed.
-    pub(super) fn login_delay(&self, key: &ClientKey, now: Duration) -> Result<Duration, Duration> {
+    pub(in crate::server) fn login_delay(
+        &self,
+        key: &ClientKey,
+        now: Duration,
+    ) -> Result<Duration, Duration> {
         match self.wait(key, Kind::FailedLogins, now) {
-            Duration::ZERO => Ok(self.delay(key, now)),
+            Duration::ZERO => {
+                let entry = self.table(key).get(key);
+                Ok(entry.map_or(Duration::ZERO, |entry| entry.logins.delay(now)))
+            }
             wait => Err(wait),
         }
     }
 
-    fn delay(&self, key: &ClientKey, now: Duration) -> Duration {
-        let entry = self.table(key).get(key);
-        entry.map_or(Duration::ZERO, |entry| {
-            entry.logins.not_before(now).saturating_sub(now)
-        })
-    }
-
     /// A login of `key` has failed. Repeated credentials are not counted and do not increase the delay: a program with
     /// an old password does not guess.
-    pub(super) fn login_failed(&mut self, key: &ClientKey, credentials: Tag, now: Duration) {
+    pub(in crate::server) fn login_failed(&mut self, key: &ClientKey, credentials: Tag, now: Duration) {
         if !self.has_failed(key, &credentials) {
             self.count(key, Kind::FailedLogins, now);
         }
@@ -227,18 +205,18 @@ impl ClientLedger {
     }
 
     /// Whether these credentials are those of `key` that failed last.
-    pub(super) fn has_failed(&self, key: &ClientKey, credentials: &Tag) -> bool {
+    pub(in crate::server) fn has_failed(&self, key: &ClientKey, credentials: &Tag) -> bool {
         let entry = self.table(key).get(key);
         entry.is_some_and(|entry| entry.logins.failed.as_ref() == Some(credentials))
     }
 
     /// A login of `key` has succeeded. Earlier failures are kept: the owner of an account may be guessing others' passwords.
-    pub(super) fn logged_in(&mut self, key: &ClientKey, now: Duration) {
+    pub(in crate::server) fn logged_in(&mut self, key: &ClientKey, now: Duration) {
         self.change(key, now, |entry| entry.logins.known_until = now + KNOWN_FOR);
     }
 
     /// Whether `key` has logged in recently.
-    pub(super) fn is_known(&self, key: &ClientKey, now: Duration) -> bool {
+    pub(in crate::server) fn is_known(&self, key: &ClientKey, now: Duration) -> bool {
         let entry = self.table(key).get(key);
         entry.is_some_and(|entry| now < entry.logins.known_until)
     }
@@ -252,32 +230,59 @@ impl ClientLedger {
         })
     }
 
-    /// All clients and users with counts in their windows, or connected.
-    pub(super) fn lines(&self, now: Duration) -> Vec<ClientActivity> {
-        let line = |(key, entry): (&ClientKey, &ClientEntry)| {
-            let tallies = Kind::ALL.map(|kind| {
-                let limit = self.limits.of(key, kind);
-                let window = entry.windows.get(kind as usize).copied().unwrap_or_default();
-                Tally {
-                    kind,
-                    count: window.count(now, span(limit)),
-                    span: span(limit),
-                    limit,
-                    wait: self.wait(key, kind, now),
-                }
-            });
-            ClientActivity {
-                key: key.clone(),
-                connections: entry.connections,
-                seen: entry.seen,
-                tallies,
-                delay: self.delay(key, now),
+    /// The number of open connections of `key`.
+    pub(super) fn connections(&self, key: &ClientKey) -> usize {
+        self.table(key).get(key).map_or(0, |entry| entry.connections)
+    }
+
+    /// All clients and users with counts in their windows, or connected, on a wall clock that shows `wall`: limited ones first, then
+    /// those that sent the most.
+    pub(super) fn states(&self, wall: Timestamp, now: Duration) -> Vec<ClientState> {
+        let all = self.addresses.iter().chain(self.users.iter());
+        let states = all.map(|(key, entry)| (key, self.state(key, entry, wall, now)));
+        let mut states: Vec<_> = states.filter(|(_, state)| state.is_busy()).collect();
+        states.sort_by(|(key, state), (other_key, other)| {
+            let ranks = state.rank().cmp(&other.rank());
+            ranks.then_with(|| key.cmp(other_key))
+        });
+        states.into_iter().map(|(_, state)| state).collect()
+    }
+
+    fn state(&self, key: &ClientKey, entry: &ClientEntry, wall: Timestamp, now: Duration) -> ClientState {
+        let count = |kind| {
+            let limit = self.limits.of(key, kind);
+            Count {
+                count: entry
+                    .windows
+                    .get(kind as usize)
+                    .map_or(0, |window| window.count(now, span(limit))),
+                in_ms: millis(span(limit)),
+                limit: limit.map(|rate| rate.messages.get()),
             }
         };
-        let busy =
-            |line: &ClientActivity| line.connections > 0 || line.tallies.iter().any(|tally| tally.count > 0);
-        let all = self.addresses.iter().chain(self.users.iter());
-        all.map(line).filter(busy).collect()
+        let limited = |kind| {
+            let wait = self.wait_of(key, entry, kind, now);
+            let rate = self.limits.of(key, kind).filter(|_| !wait.is_zero())?;
+            Some(Limited {
+                what: kind,
+                until: wall.after(wait),
+                reason: format!("{}: {rate}", kind.limit_name(key.is_user())),
+            })
+        };
+        let delay = entry.logins.delay(now);
+        let ago = i64::try_from(millis(now.saturating_sub(entry.seen))).unwrap_or(i64::MAX);
+        ClientState {
+            client: key.to_string(),
+            user: key.is_user(),
+            connections: entry.connections,
+            new_connections: count(Kind::Connections),
+            messages: count(Kind::Messages),
+            recipients: count(Kind::Recipients),
+            failed_logins: count(Kind::FailedLogins),
+            login_delayed_until: (!delay.is_zero()).then(|| wall.after(delay)),
+            limited: Kind::ALL.into_iter().filter_map(limited).collect(),
+            last_seen: Timestamp(wall.0.saturating_sub(ago)),
+        }
     }
 }
 

@@ -11,13 +11,13 @@ mod window;
 
 pub use report::{ClientState, Count, Limited};
 
-use super::auth::Tag;
-use super::connections::{Connections, bucket};
+use super::reply::{self, ServerReply};
 use ledger::ClientLedger;
 use serde::{Deserialize, Serialize};
 use spool_core::{Clock, Rate, SystemClock};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +40,12 @@ pub(super) enum ClientKey {
 }
 
 impl ClientKey {
+    /// A client with one IPv6 address usually has all 2^64 of its /64.
     pub(super) const fn address(client: IpAddr) -> Self {
-        Self::Address(bucket(client))
+        Self::Address(match client.to_canonical() {
+            v4 @ IpAddr::V4(_) => v4,
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        })
     }
 
     /// Whether it is a user who has logged in.
@@ -92,6 +96,17 @@ impl Kind {
         Self::Recipients,
         Self::FailedLogins,
     ];
+
+    /// The refusal of one more, which is possible again after `wait`.
+    pub(super) fn refusal(self, wait: Duration) -> ServerReply {
+        let reply = match self {
+            Self::Connections => reply::TOO_MANY_CONNECTIONS_LATELY,
+            Self::Messages => reply::TOO_MANY_MESSAGES_LATELY,
+            Self::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
+            Self::FailedLogins => reply::TOO_MANY_FAILED_LOGINS,
+        };
+        reply.until(wait)
+    }
 }
 
 /// The rate of each kind for a client or a user; `None`: no limit.
@@ -132,7 +147,8 @@ impl Limits {
 #[derive(Debug, Clone)]
 pub struct Clients {
     ledger: Arc<Mutex<ClientLedger>>,
-    connections: Arc<Connections>,
+    /// The connections of all listeners.
+    connections: Arc<AtomicUsize>,
     clock: Arc<dyn Clock>,
 }
 
@@ -157,8 +173,7 @@ impl Clients {
     #[must_use]
     pub fn states(&self) -> Vec<ClientState> {
         let (now, steady) = self.clock.now_and_steady();
-        let lines = self.ledger().lines(steady);
-        report::states(lines, now, steady)
+        self.ledger().states(now, steady)
     }
 
     /// Deletes the counts of a client or a user, and with them the current limits. `client` is an address, a network or `uid:N` as
@@ -171,92 +186,51 @@ impl Clients {
         ledger.lift(&ClientKey::User(client.into())) || lifted
     }
 
-    /// The open connections of all listeners.
-    pub(super) const fn connections(&self) -> &Arc<Connections> {
+    /// The number of open connections of all listeners.
+    pub(super) const fn connections(&self) -> &Arc<AtomicUsize> {
         &self.connections
     }
 
-    /// Counts a new connection of `client`, which is open until the guard is dropped.
-    ///
-    /// # Errors
-    /// How long to wait, when it has opened too many.
-    pub fn connect(&self, client: IpAddr) -> Result<OpenConnection, Duration> {
-        self.connect_as(ClientKey::address(client))
+    /// Counts a new connection of `client`, which is open until the guard is dropped; `None` when it has opened too many.
+    pub fn connect(&self, client: IpAddr) -> Option<OpenConnection> {
+        self.open(ClientKey::address(client), usize::MAX).ok()
     }
 
-    /// The same for any client.
-    pub(super) fn connect_as(&self, key: ClientKey) -> Result<OpenConnection, Duration> {
-        let now = self.now();
-        let mut ledger = self.ledger();
-        ledger.take(&key, Kind::Connections, now)?;
-        ledger.opened(&key, now);
-        drop(ledger);
+    /// The same for any client or user, which may have `most` open connections.
+    pub(super) fn open(&self, key: ClientKey, most: usize) -> Result<OpenConnection, ServerReply> {
+        self.with(|ledger, now| {
+            if ledger.connections(&key) >= most {
+                return Err(reply::TOO_MANY_CONNECTIONS);
+            }
+            let taken = ledger.take(&key, Kind::Connections, now);
+            taken.map_err(|wait| Kind::Connections.refusal(wait))?;
+            ledger.opened(&key, now);
+            Ok(())
+        })?;
         Ok(OpenConnection {
             clients: self.clone(),
             key,
         })
     }
 
-    /// A user has logged in on a connection, and is connected until the guard is dropped.
-    pub(super) fn open(&self, key: ClientKey) -> OpenConnection {
-        let now = self.now();
-        let mut ledger = self.ledger();
-        ledger.count(&key, Kind::Connections, now);
-        ledger.opened(&key, now);
-        drop(ledger);
-        OpenConnection {
-            clients: self.clone(),
-            key,
-        }
-    }
-
     /// Whether one more of `kind` would be allowed.
-    pub(super) fn check(&self, key: &ClientKey, kind: Kind) -> Result<(), Duration> {
-        let now = self.now();
-        match self.ledger().wait(key, kind, now) {
+    pub(super) fn check(&self, key: &ClientKey, kind: Kind) -> Result<(), ServerReply> {
+        match self.with(|ledger, now| ledger.wait(key, kind, now)) {
             Duration::ZERO => Ok(()),
-            wait => Err(wait),
+            wait => Err(kind.refusal(wait)),
         }
     }
 
-    /// Counts one more of `kind`, unless the limit is reached: then how long to wait.
-    pub(super) fn take(&self, key: &ClientKey, kind: Kind) -> Result<(), Duration> {
+    /// Counts one more of `kind`, unless the limit is reached.
+    pub(super) fn take(&self, key: &ClientKey, kind: Kind) -> Result<(), ServerReply> {
+        let taken = self.with(|ledger, now| ledger.take(key, kind, now));
+        taken.map_err(|wait| kind.refusal(wait))
+    }
+
+    /// Does something with the ledger, which is locked meanwhile, and the monotonic time.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut ClientLedger, Duration) -> T) -> T {
         let now = self.now();
-        self.ledger().take(key, kind, now)
-    }
-
-    /// Takes back the last count.
-    pub(super) fn give_back(&self, key: &ClientKey, kind: Kind) {
-        self.ledger().give_back(key, kind);
-    }
-
-    pub(super) fn login_delay(&self, key: &ClientKey) -> Result<Duration, Duration> {
-        let now = self.now();
-        self.ledger().login_delay(key, now)
-    }
-
-    /// A login from `key` has failed; for `user`, if there is one of that name.
-    pub(super) fn login_failed(&self, key: &ClientKey, user: Option<&Arc<str>>, credentials: Tag) {
-        let now = self.now();
-        let mut ledger = self.ledger();
-        ledger.login_failed(key, credentials, now);
-        if let Some(user) = user {
-            ledger.count(&ClientKey::User(Arc::clone(user)), Kind::FailedLogins, now);
-        }
-    }
-
-    pub(super) fn has_failed(&self, key: &ClientKey, credentials: &Tag) -> bool {
-        self.ledger().has_failed(key, credentials)
-    }
-
-    pub(super) fn logged_in(&self, key: &ClientKey) {
-        let now = self.now();
-        self.ledger().logged_in(key, now);
-    }
-
-    pub(super) fn is_known(&self, key: &ClientKey) -> bool {
-        let now = self.now();
-        self.ledger().is_known(key, now)
+        act(&mut self.ledger(), now)
     }
 
     /// A monotonic time.
@@ -286,8 +260,7 @@ pub struct OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let now = self.clients.now();
-        self.clients.ledger().closed(&self.key, now);
+        self.clients.with(|ledger, now| ledger.closed(&self.key, now));
     }
 }
 
@@ -321,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn a_client_has_so_many_connections_at_once() {
+        let clients = Clients::default();
+        let address = |text: &str| ClientKey::address(text.parse().unwrap());
+        let first = clients.open(address("2001:db8::1"), 2).unwrap();
+        let _second = clients.open(address("2001:db8::2"), 2).unwrap();
+        let third = clients.open(address("2001:db8::3"), 2);
+        assert_eq!(third.unwrap_err(), reply::TOO_MANY_CONNECTIONS);
+        drop(first);
+        let _third = clients.open(address("2001:db8::3"), 2).unwrap();
+        // A user of the machine is no address.
+        let _one = clients.open(address("0.0.3.232"), 1).unwrap();
+        let _other = clients.open(ClientKey::Local(1000), 1).unwrap();
+        assert!(clients.open(ClientKey::Local(1000), 1).is_err());
+    }
+
+    #[test]
     fn clients_are_listed_and_their_limits_lifted_by_name() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let limits = Limits {
@@ -335,7 +324,7 @@ mod tests {
             clients.take(&key, Kind::Messages).unwrap();
         }
         assert!(clients.check(&key, Kind::Messages).is_err());
-        let user = clients.open(ClientKey::User("ada".into()));
+        let user = clients.open(ClientKey::User("ada".into()), 1).unwrap();
         let states = clients.states();
         assert_eq!(states.len(), 2);
         assert_eq!(

@@ -1,10 +1,9 @@
-//! The public view of the ledger: one state for each client and user.
+//! The public view of the ledger: one state for each client and user, and their order.
 
 use super::Kind;
-use super::ledger::{ClientActivity, Tally};
 use serde::{Deserialize, Serialize};
 use spool_core::Timestamp;
-use std::time::Duration;
+use std::cmp::Reverse;
 
 /// A count in a span.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,68 +55,35 @@ pub struct ClientState {
     pub last_seen: Timestamp,
 }
 
-/// `lines` for people, on a wall clock that shows `now` when the steady one shows `steady`.
-pub(super) fn states(mut lines: Vec<ClientActivity>, now: Timestamp, steady: Duration) -> Vec<ClientState> {
-    lines.sort_by_cached_key(|line| {
-        let limited = line.tallies.iter().any(|tally| !tally.wait.is_zero());
-        let [_, messages, recipients, failures] = line.tallies.map(|tally| std::cmp::Reverse(tally.count));
-        (!limited, messages, recipients, failures, line.key.clone())
-    });
-    lines.into_iter().map(|line| state(&line, now, steady)).collect()
-}
+impl ClientState {
+    /// Whether there is a count, or a connection.
+    pub(super) fn is_busy(&self) -> bool {
+        let counts = [
+            &self.new_connections,
+            &self.messages,
+            &self.recipients,
+            &self.failed_logins,
+        ];
+        self.connections > 0 || counts.iter().any(|count| count.count > 0)
+    }
 
-fn state(line: &ClientActivity, now: Timestamp, steady: Duration) -> ClientState {
-    let user = line.key.is_user();
-    let [new_connections, messages, recipients, failed_logins] = line.tallies.map(|tally| Count {
-        count: tally.count,
-        in_ms: millis(tally.span),
-        limit: tally.limit.map(|rate| rate.messages.get()),
-    });
-    let limited = line.tallies.iter().filter(|tally| !tally.wait.is_zero());
-    ClientState {
-        client: line.key.to_string(),
-        user,
-        connections: line.connections,
-        new_connections,
-        messages,
-        recipients,
-        failed_logins,
-        login_delayed_until: (!line.delay.is_zero()).then(|| now.after(line.delay)),
-        limited: limited.map(|tally| limit(tally, user, now)).collect(),
-        last_seen: Timestamp(
-            now.0
-                .saturating_sub(i64::try_from(millis(steady.saturating_sub(line.seen))).unwrap_or(i64::MAX)),
-        ),
+    /// The order in which clients are listed.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let sent = [&self.messages, &self.recipients, &self.failed_logins].map(|count| Reverse(count.count));
+        (self.limited.is_empty(), sent)
     }
 }
 
-fn limit(tally: &Tally, user: bool, now: Timestamp) -> Limited {
-    let whose = if user { "user" } else { "client" };
-    let what = match tally.kind {
-        Kind::Connections => "connections_per_client_rate".to_owned(),
-        Kind::Messages => format!("messages_per_{whose}"),
-        Kind::Recipients => format!("recipients_per_{whose}"),
-        Kind::FailedLogins => format!("failed_logins_per_{whose}"),
-    };
-    let most = tally.limit.map_or(0, |rate| rate.messages.get());
-    Limited {
-        what: tally.kind,
-        until: now.after(tally.wait),
-        reason: format!("{what}: {most}/{}", span(tally.span)),
+impl Kind {
+    /// The key of the configuration that limits it.
+    pub(super) const fn limit_name(self, user: bool) -> &'static str {
+        match (self, user) {
+            (Self::Connections, _) => "connections_per_client_rate",
+            (Self::Messages, false) => "messages_per_client",
+            (Self::Messages, true) => "messages_per_user",
+            (Self::Recipients, false) => "recipients_per_client",
+            (Self::Recipients, true) => "recipients_per_user",
+            (Self::FailedLogins, _) => "failed_logins_per_client",
+        }
     }
-}
-
-/// In the form of the configuration, `1m`.
-fn span(span: Duration) -> String {
-    let millis = millis(span);
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let exact = units.iter().find(|(unit, _)| millis.is_multiple_of(*unit));
-    exact.map_or_else(
-        || format!("{millis}ms"),
-        |(unit, name)| format!("{}{name}", millis / unit),
-    )
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@
 
 use super::super::data::{Decoder, Ending, PATIENCE};
 use super::super::reply::{self, ServerReply};
-use super::{Kind, Machine, Phase};
+use super::{Admitting, Kind, Machine, Phase};
 use spool_core::{FlowId, Mail};
 
 /// The rest of a chunk.
@@ -43,7 +43,7 @@ impl Machine {
         self.phase = match begun {
             Some(decoder) => Phase::Chunk(decoder, chunk),
             None => match self.takes(Kind::Messages) {
-                Ok(()) => Phase::AdmitChunk(chunk),
+                Ok(()) => Phase::Admit(Admitting::Chunk(chunk)),
                 Err(refusal) => {
                     self.transaction = None;
                     return self.skip(chunk, refusal);
@@ -109,20 +109,19 @@ impl Machine {
 
     /// Reads input of a chunk; `None`: it is not complete. Returns the mail if this chunk completes it.
     pub(super) fn read_chunk(&mut self, input: &mut &[u8]) -> Option<Option<Mail>> {
-        let Phase::Chunk(decoder, chunk) = &mut self.phase else {
+        let phase = std::mem::replace(&mut self.phase, Phase::Command);
+        let Phase::Chunk(mut decoder, mut chunk) = phase else {
+            self.phase = phase;
             return Some(None);
         };
         let mut part = take(&mut chunk.left, input);
         decoder.feed(&mut part);
         if chunk.left > 0 {
+            self.phase = Phase::Chunk(decoder, chunk);
             return None;
         }
-        let last = chunk.last;
-        let Phase::Chunk(decoder, _) = std::mem::replace(&mut self.phase, Phase::Command) else {
-            return Some(None);
-        };
         self.progress = true;
-        Some(self.end_chunk(decoder, last))
+        Some(self.end_chunk(decoder, chunk.last))
     }
 
     fn end_chunk(&mut self, mut decoder: Box<Decoder>, last: bool) -> Option<Mail> {

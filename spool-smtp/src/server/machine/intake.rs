@@ -1,6 +1,6 @@
 //! The intake's answers: whether it would accept a message, and whether it did.
 
-use super::{Machine, Phase};
+use super::{Admitting, Machine, Phase};
 use crate::server::reply::{self, ServerReply};
 use spool_core::{AddError, MessageId};
 use std::fmt::Write as _;
@@ -9,62 +9,39 @@ use tracing::info;
 impl Machine {
     /// The intake's answer to [`Next::Admit`].
     pub fn admitted(&mut self, answer: Result<(), AddError>) {
-        let asked = std::mem::replace(&mut self.phase, Phase::Command);
-        match (answer, asked) {
-            (Ok(()), Phase::AdmitMail) => self.say(reply::SENDER_OK),
-            (Ok(()), Phase::AdmitData) => self.begin_data(),
-            (Ok(()), Phase::AdmitChunk(chunk)) => self.begin_chunks(chunk),
-            (Err(error), Phase::AdmitChunk(chunk)) => {
+        // Otherwise not waiting for this answer.
+        let Phase::Admit(asked) = self.phase else { return };
+        self.phase = Phase::Command;
+        let Err(error) = answer else {
+            return match asked {
+                Admitting::Mail => self.say(reply::SENDER_OK),
+                Admitting::Data => self.begin_data(),
+                Admitting::Chunk(chunk) => self.begin_chunks(chunk),
+            };
+        };
+        self.transaction = None;
+        let refusal = self.not_taken(&error);
+        match asked {
+            Admitting::Mail => self.say(refusal),
+            Admitting::Data => {
                 self.give_message_back();
-                self.transaction = None;
-                let refusal = self.not_taken(&error);
+                self.say(refusal);
+            }
+            Admitting::Chunk(chunk) => {
+                self.give_message_back();
                 self.skip(chunk, refusal);
             }
-            (Err(error), asked @ (Phase::AdmitMail | Phase::AdmitData)) => {
-                if matches!(asked, Phase::AdmitData) {
-                    self.give_message_back();
-                }
-                self.transaction = None;
-                self.refused_by_intake(&error);
-            }
-            // Not waiting for this answer.
-            (
-                _,
-                phase @ (Phase::Command
-                | Phase::Data(_)
-                | Phase::Chunk(..)
-                | Phase::Skip(..)
-                | Phase::Accepting(_)
-                | Phase::StartTls { .. }
-                | Phase::Login(_)
-                | Phase::Checking(_)
-                | Phase::Readdress(_)
-                | Phase::Closed),
-            ) => self.phase = phase,
         }
     }
 
     /// The intake's answer to [`Next::Accept`], with ids of durable messages only.
     pub fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Command);
         // The memory of the recipients and the body, until here.
-        let _held = match std::mem::replace(&mut self.phase, Phase::Command) {
-            Phase::Accepting(held) => held,
+        let Phase::Accepting(_held) = phase else {
             // Not waiting for this answer.
-            phase @ (Phase::Command
-            | Phase::AdmitMail
-            | Phase::AdmitData
-            | Phase::AdmitChunk(_)
-            | Phase::Data(_)
-            | Phase::Chunk(..)
-            | Phase::Skip(..)
-            | Phase::StartTls { .. }
-            | Phase::Login(_)
-            | Phase::Checking(_)
-            | Phase::Readdress(_)
-            | Phase::Closed) => {
-                self.phase = phase;
-                return;
-            }
+            self.phase = phase;
+            return;
         };
         self.progress = true;
         match answer {
@@ -78,14 +55,10 @@ impl Machine {
             }
             Err(error) => {
                 self.give_message_back();
-                self.refused_by_intake(&error);
+                let refusal = self.not_taken(&error);
+                self.say(refusal);
             }
         }
-    }
-
-    fn refused_by_intake(&mut self, error: &AddError) {
-        let refusal = self.not_taken(error);
-        self.say(refusal);
     }
 
     fn not_taken(&self, error: &AddError) -> ServerReply {

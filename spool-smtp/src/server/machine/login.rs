@@ -1,14 +1,13 @@
 //! Logins and rate limits of a session.
 
 use super::{Machine, Phase};
-use crate::server::auth::{Exchange, InitialResponse, LoginAttempt, LoginResult, SaslStep, User};
+use crate::server::auth::{Exchange, InitialResponse, LoginResult, SaslStep, User};
 use crate::server::clients::{ClientKey, Kind, OpenConnection};
 use crate::server::framing::Frame;
 use crate::server::reply::{self, ServerReply};
 use spool_core::{Admission, ReversePath};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::info;
 
 /// Who has logged in.
@@ -16,7 +15,7 @@ use tracing::info;
 pub(super) struct LoggedIn {
     user: Arc<User>,
     key: ClientKey,
-    _open: OpenConnection,
+    _open: Option<OpenConnection>,
 }
 
 impl Machine {
@@ -85,25 +84,6 @@ impl Machine {
         true
     }
 
-    /// The attempt to check; returned once.
-    pub(super) const fn take_attempt(&mut self) -> Option<LoginAttempt> {
-        match &mut self.phase {
-            Phase::Checking(attempt) => attempt.take(),
-            Phase::Command
-            | Phase::AdmitMail
-            | Phase::AdmitData
-            | Phase::AdmitChunk(_)
-            | Phase::Data(_)
-            | Phase::Chunk(..)
-            | Phase::Skip(..)
-            | Phase::Accepting(_)
-            | Phase::StartTls { .. }
-            | Phase::Readdress(_)
-            | Phase::Login(_)
-            | Phase::Closed => None,
-        }
-    }
-
     /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Only this makes the session that of a user.
     pub fn authenticated(&mut self, verdict: LoginResult) {
         if !matches!(self.phase, Phase::Checking(_)) {
@@ -116,7 +96,8 @@ impl Machine {
             LoginResult::Accepted(user) => {
                 info!(session = %self.session, client = %self.client, user = &**user.name(), "logged in");
                 let key = ClientKey::User(Arc::clone(user.name()));
-                let open = self.config.clients.open(key.clone());
+                // No limit on the connections of a user.
+                let open = self.config.clients.open(key.clone(), usize::MAX).ok();
                 self.user = Some(LoggedIn {
                     user,
                     key,
@@ -126,7 +107,7 @@ impl Machine {
             }
             LoginResult::Refused => self.say(reply::BAD_CREDENTIALS),
             LoginResult::Busy => self.say(reply::AUTH_BUSY),
-            LoginResult::Limited(wait) => self.say(reply::TOO_MANY_FAILED_LOGINS.until(wait)),
+            LoginResult::Limited(wait) => self.say(Kind::FailedLogins.refusal(wait)),
         }
     }
 
@@ -177,18 +158,12 @@ impl Machine {
 
     /// Whether one more of `kind` would be allowed.
     pub(super) fn has_left(&self, kind: Kind) -> Result<(), ServerReply> {
-        self.config
-            .clients
-            .check(&self.key(), kind)
-            .map_err(too_many(kind))
+        self.config.clients.check(&self.key(), kind)
     }
 
     /// Counts one more of `kind`, unless the limit is reached.
     pub(super) fn takes(&self, kind: Kind) -> Result<(), ServerReply> {
-        self.config
-            .clients
-            .take(&self.key(), kind)
-            .map_err(too_many(kind))
+        self.config.clients.take(&self.key(), kind)
     }
 
     /// Refuses a message that was received. A message refused with 4xx will be sent again and counts then.
@@ -206,17 +181,9 @@ impl Machine {
 
     /// The last one of `kind` was not accepted, for a reason on this side.
     pub(super) fn give_back(&self, kind: Kind) {
-        self.config.clients.give_back(&self.key(), kind);
+        let clients = &self.config.clients;
+        clients.with(|ledger, _| ledger.give_back(&self.key(), kind));
     }
-}
-
-/// The refusal of one more of `kind`, with the time to wait.
-fn too_many(kind: Kind) -> impl Fn(Duration) -> ServerReply {
-    let refusal = match kind {
-        Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
-        Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,
-    };
-    move |wait| refusal.until(wait)
 }
 
 #[cfg(test)]

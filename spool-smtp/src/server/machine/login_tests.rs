@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use spool_core::{
     AddError, DomainPattern, FlowId, Mail, ManualClock, MessageId, Rate, Timestamp, TlsSession,
 };
+use std::time::Duration;
 
 const HASH: &str = "$2b$05$s8MmEkBYZgFrAnrfgpdL/O50I8ElHRi9v.i9df1j0X3fR4J3OeOJi";
 const TLS: TlsSession = TlsSession {

@@ -1,14 +1,13 @@
 //! A mail transaction: MAIL and RCPT, their memory, and the message that is passed on at the end.
 
-use super::{Machine, Phase};
+use super::{Admitting, Machine, Phase};
 use crate::server::clients::Kind;
 use crate::server::data::{DataProgress, Decoder, Ending};
-use crate::server::dsn::RcptDsn;
 use crate::server::reply::{self, ServerReply};
 use crate::server::trace::{Trace, count_received};
 use spool_core::{
-    Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, Recipient, ReversePath,
-    Source,
+    Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, Notify, Recipient,
+    ReversePath, Source,
 };
 use std::collections::HashSet;
 
@@ -105,17 +104,23 @@ impl Machine {
             chunks: None,
             domains: HashSet::new(),
         });
-        self.phase = Phase::AdmitMail;
+        self.phase = Phase::Admit(Admitting::Mail);
         Ok(())
     }
 
-    pub(super) fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), ServerReply> {
+    pub(super) fn rcpt(
+        &mut self,
+        recipient: Option<Address>,
+        notify: Option<Notify>,
+        orcpt: Option<String>,
+    ) -> Result<(), ServerReply> {
         let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if open.chunks.is_some() {
             return Err(reply::IN_CHUNKS);
         }
-        if !dsn.is_empty() && !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+        let dsn = notify.is_some() || orcpt.is_some();
+        if dsn && !self.hello.as_ref().is_some_and(|hello| hello.extended) {
             return Err(reply::UNKNOWN_PARAMETER);
         }
         if open.recipients.len() >= self.config.recipients {
@@ -136,8 +141,8 @@ impl Machine {
         }
         let recipient = Recipient {
             address,
-            notify: dsn.notify,
-            orcpt: dsn.orcpt,
+            notify,
+            orcpt,
         };
         // The limit comes first: memory is charged only for accepted recipients.
         self.takes(Kind::Recipients)?;

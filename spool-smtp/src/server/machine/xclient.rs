@@ -7,6 +7,7 @@
 use super::{Machine, Phase};
 use crate::server::command::{Command, Hello};
 use crate::server::reply::{self, ServerReply};
+use spool_core::xtext;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -56,21 +57,14 @@ impl XclientChange {
             let unknown = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"]
                 .iter()
                 .any(|text| value.eq_ignore_ascii_case(text));
-            let value = if unknown { None } else { Some(decoded(value)?) };
+            let value = if unknown {
+                None
+            } else {
+                Some(xtext::decode(value)?)
+            };
             match name.to_ascii_uppercase().as_str() {
-                "ADDR" => {
-                    change.address = Some(
-                        value
-                            .as_deref()
-                            .map_or(Some(None), |text| address(text).map(Some))?,
-                    )
-                }
-                "HELO" => {
-                    if let Some(name) = &value {
-                        one_word(name)?;
-                    }
-                    change.name = Some(value);
-                }
+                "ADDR" => change.address = Some(checked(value, address)?),
+                "HELO" => change.name = Some(checked(value, one_word)?),
                 "PROTO" => {
                     change.extended = match value?.to_ascii_uppercase().as_str() {
                         "ESMTP" => Some(true),
@@ -78,33 +72,21 @@ impl XclientChange {
                         _ => return None,
                     }
                 }
-                "LOGIN" => {
-                    if let Some(login) = &value {
-                        one_word(login)?;
-                    }
-                    change.login = Some(value.map(Arc::from));
-                }
+                "LOGIN" => change.login = Some(checked(value, one_word)?.map(Arc::from)),
                 // Checked but not used: no name is looked up, and no port is stored.
-                "DESTADDR" => drop(
-                    value
-                        .as_deref()
-                        .map_or(Some(None), |text| address(text).map(Some))?,
-                ),
-                "PORT" | "DESTPORT" => {
-                    if let Some(port) = &value {
-                        port.parse::<u16>().ok()?;
-                    }
-                }
-                "NAME" => {
-                    if let Some(name) = &value {
-                        one_word(name)?;
-                    }
-                }
+                "DESTADDR" => drop(checked(value, address)?),
+                "PORT" | "DESTPORT" => drop(checked(value, |port| port.parse::<u16>().ok())?),
+                "NAME" => drop(checked(value, one_word)?),
                 _ => return None,
             }
         }
         Some(change)
     }
+}
+
+/// The parsed value, if it is known; `None` if it is malformed.
+fn checked<T>(value: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    value.map_or(Some(None), |text| parse(&text).map(Some))
 }
 
 /// `192.0.2.1`, or `IPV6:` and the address.
@@ -117,32 +99,9 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Text that is safe in a header, a log and an envelope.
-fn one_word(text: &str) -> Option<()> {
+fn one_word(text: &str) -> Option<String> {
     let sound = !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sound.then_some(())
-}
-
-/// xtext (RFC 3461 section 4): `+` and two hexadecimal digits are a byte. What it stands for must be printable ASCII.
-fn decoded(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'+' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                let digits = std::str::from_utf8(&digits).ok()?;
-                let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-                u8::from_str_radix(digits, 16).ok().filter(|_| plain)?
-            }
-            b'=' => return None,
-            byte => byte,
-        };
-        if !byte.is_ascii_graphic() {
-            return None;
-        }
-        out.push(char::from(byte));
-    }
-    Some(out)
+    sound.then(|| text.to_owned())
 }
 
 impl Machine {
@@ -153,7 +112,7 @@ impl Machine {
         let change = XclientChange::parse(attributes).ok_or(reply::SYNTAX)?;
         self.may_xclient = XclientPermission::Again;
         match change.address {
-            Some(Some(address)) => self.phase = Phase::Readdress(Some((address, Box::new(change)))),
+            Some(Some(address)) => self.phase = Phase::Readdress(address, Box::new(change)),
             Some(None) => {
                 self.trusted = false;
                 self.apply(change);
@@ -166,7 +125,7 @@ impl Machine {
     /// Whether the client that [`Next::Readdress`](super::Next::Readdress) names has a place.
     pub fn readdressed(&mut self, has_place: bool) {
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
-        let Phase::Readdress(Some((address, change))) = phase else {
+        let Phase::Readdress(address, change) = phase else {
             // Not waiting for this answer.
             self.phase = phase;
             return;

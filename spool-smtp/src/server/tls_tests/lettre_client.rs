@@ -10,13 +10,19 @@ struct Server {
 }
 
 async fn listen(pki: &Pki, opening: Opening) -> Server {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let listener = listener.opening(opening);
-    let address = listener.local_addr().unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut listener = Listener::from_std(socket).unwrap();
+    listener.opening = opening;
     let intake = Arc::new(MemoryIntake::default());
     let (stop, stopped) = watch::channel(false);
     let place = |start: SessionStart| drop(tokio::spawn(start()));
-    tokio::spawn(listener.run(Arc::new(config(pki)), intake.clone(), place, stopped));
+    tokio::spawn(listener.run(
+        watch::channel(Arc::new(config(pki))).1,
+        intake.clone(),
+        place,
+        stopped,
+    ));
     Server {
         address,
         intake,

@@ -4,6 +4,7 @@
 
 mod parse;
 
+use crate::glob::glob;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -85,6 +86,7 @@ pub(super) enum ScriptAction {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Condition {
+    /// In lower case, as `To`.
     From(String),
     To(String),
     Nth(u64),
@@ -159,8 +161,8 @@ impl Condition {
 
     fn holds(&self, line: usize, moment: Moment<'_>, memory: &ScriptCounters) -> bool {
         match self {
-            Self::From(glob) => matches_glob(glob.as_bytes(), moment.from.as_bytes()),
-            Self::To(glob) => matches_glob(glob.as_bytes(), moment.to.as_bytes()),
+            Self::From(pattern) => glob(pattern, &moment.from.to_ascii_lowercase()),
+            Self::To(pattern) => glob(pattern, &moment.to.to_ascii_lowercase()),
             Self::Nth(n) => memory.messages.load(Ordering::Relaxed) == *n,
             Self::Tls(wanted) => moment.tls == *wanted,
             Self::Over(limit) => moment.open > *limit,
@@ -195,38 +197,10 @@ impl ScriptCounters {
         *seen
     }
 
-    /// From 0 to 1, the same sequence in every run (splitmix64).
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    /// From 0 to 1, the same sequence in every run.
     fn roll(&self) -> f64 {
-        let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        fastrand::Rng::with_seed(self.dice.fetch_add(1, Ordering::Relaxed)).f64()
     }
-}
-
-/// `*` matches anything; case is ignored.
-fn matches_glob(glob: &[u8], text: &[u8]) -> bool {
-    let (mut g, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match glob.get(g) {
-            Some(b'*') => {
-                star = Some((g + 1, t));
-                g += 1;
-            }
-            Some(byte) if text.get(t).is_some_and(|c| c.eq_ignore_ascii_case(byte)) => {
-                (g, t) = (g + 1, t + 1)
-            }
-            Some(_) | None => match star {
-                Some((after, from)) => {
-                    (g, t) = (after, from + 1);
-                    star = Some((after, from + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    glob.get(g..).unwrap_or_default().iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -256,9 +230,7 @@ mod tests {
             "greylisted once"
         );
         assert!(ask("x@z", "b@c") && !ask("x@z", "bb@c"));
-        assert!(
-            matches_glob(b"*a*b", b"xxaybzb") && !matches_glob(b"*a*b", b"xxaybz") && matches_glob(b"*", b"")
-        );
+        assert!(glob("*a*b", "xxaybzb") && !glob("*a*b", "xxaybz") && glob("*", ""));
         assert!(
             asked(&script, &memory, ScriptStage::Mail, "", ""),
             "not under TLS"

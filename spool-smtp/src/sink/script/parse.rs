@@ -62,28 +62,22 @@ fn rule(line: &str) -> Result<ScriptRule, String> {
     }
     conditions.sort_by_key(Condition::counts);
     let action = action(rest)?;
-    let only = match action {
-        ScriptAction::Hide(_) => Some((ScriptStage::Ehlo, "hide stands at ehlo only")),
-        ScriptAction::Offer(_) => Some((ScriptStage::Ehlo, "offer stands at ehlo only")),
-        ScriptAction::Slow(_) => Some((ScriptStage::Body, "slow stands at body only")),
-        ScriptAction::Certificate(_) => Some((ScriptStage::Tls, "certificate stands at tls only")),
-        ScriptAction::Say(_)
-        | ScriptAction::Drip(..)
-        | ScriptAction::Endless(_)
-        | ScriptAction::SayAndClose(_)
-        | ScriptAction::Delay(_)
-        | ScriptAction::Hang
-        | ScriptAction::Close
-        | ScriptAction::Reset => None,
+    let only = match word(rest).0 {
+        "hide" | "offer" => ScriptStage::Ehlo,
+        "slow" => ScriptStage::Body,
+        "certificate" => ScriptStage::Tls,
+        _ => stage,
     };
-    match only {
-        Some((only, why)) if only != stage => Err(why.to_owned()),
-        Some(_) | None => Ok(ScriptRule {
-            stage,
-            conditions,
-            action,
-        }),
+    if only != stage {
+        let found = STAGES.iter().find(|(_, known)| *known == only);
+        let name = found.map_or("", |(name, _)| name);
+        return Err(format!("{} stands at {name} only", word(rest).0));
     }
+    Ok(ScriptRule {
+        stage,
+        conditions,
+        action,
+    })
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -95,8 +89,8 @@ fn word(text: &str) -> (&str, &str) {
 fn condition(name: &str, value: &str) -> Result<Condition, String> {
     let number = || value.parse().map_err(|_| format!("{name}= needs a number"));
     Ok(match name {
-        "from" => Condition::From(value.to_owned()),
-        "to" => Condition::To(value.to_owned()),
+        "from" => Condition::From(value.to_ascii_lowercase()),
+        "to" => Condition::To(value.to_ascii_lowercase()),
         "nth" => Condition::Nth(number()?),
         "first" => Condition::First(number()?),
         "over" => Condition::Over(usize::try_from(number()?).unwrap_or(usize::MAX)),
