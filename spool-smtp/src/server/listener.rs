@@ -142,10 +142,7 @@ impl Listener {
 }
 
 /// Passes each connection to `take`, without end. It pauses when the system cannot accept one, for example for lack of descriptors.
-async fn accept_all<C, A: Future<Output = io::Result<C>>>(
-    accept: impl Fn() -> A,
-    take: impl Fn(C),
-) {
+async fn accept_all<C, A: Future<Output = io::Result<C>>>(accept: impl Fn() -> A, take: impl Fn(C)) {
     let mut pause = PAUSE.0;
     loop {
         match accept().await {
