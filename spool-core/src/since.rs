@@ -12,12 +12,20 @@ thread_local! {
     static FORMAT: Cell<u8> = const { Cell::new(u8::MAX) };
 }
 
+/// Sets the newest format again, also when reading has panicked.
+struct Newest;
+
+impl Drop for Newest {
+    fn drop(&mut self) {
+        FORMAT.set(u8::MAX);
+    }
+}
+
 /// Calls `read`, which reads a record of this format.
 pub(crate) fn reading<T>(format: u8, read: impl FnOnce() -> T) -> T {
+    let _afterwards = Newest;
     FORMAT.set(format);
-    let read = read();
-    FORMAT.set(u8::MAX);
-    read
+    read()
 }
 
 /// Reads a field that came with format 2.
@@ -41,5 +49,17 @@ fn field<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     match FORMAT.get() >= since {
         true => T::deserialize(deserializer),
         false => Ok(T::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_format_is_set_again_after_a_panic() {
+        let read = std::panic::catch_unwind(|| reading(1, || panic!("while a record is read")));
+        assert!(read.is_err());
+        assert_eq!(FORMAT.get(), u8::MAX);
     }
 }
