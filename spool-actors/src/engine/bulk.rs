@@ -2,7 +2,7 @@
 //!
 //! It is done in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the actor's thread,
 //! commits, and gives them back as the disk has them. An operation answers when all of its messages are durable; it never stops at one that
-//! fails. What the engine has to do by itself is done one after the other.
+//! fails. What the engine has to do by itself is done one after the other within each kind of work.
 
 use super::jobs::Wanted;
 use super::queue::{Claim, Note};
@@ -19,8 +19,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 const STEP_BYTES: u64 = 4 << 20;
 /// The most operations at once; others are refused with `Busy`.
 const MAX_OPERATIONS: usize = 64;
-/// The work that the engine does by itself at present.
-const OWN: WorkId = 0;
+/// Operations are numbered from here; below are the kinds of the engine's own work ([`Work::own_kind`]).
+const FIRST_OPERATION: WorkId = 4;
 
 /// Work under way.
 #[derive(Debug)]
@@ -53,12 +53,12 @@ impl<W: World> UnderWay<W> {
 #[derive(Debug, Default)]
 pub(super) struct Bulks<W: World> {
     running: HashMap<WorkId, UnderWay<W>>,
-    /// That of the engine, to be done when [`OWN`] is done.
-    own: VecDeque<(Work, Vec<MessageId>)>,
+    /// That of the engine, by kind, to be done when the running work of the same kind is done.
+    own: HashMap<WorkId, VecDeque<(Work, Vec<MessageId>)>>,
     /// What has finished a step and takes the next one.
     stepping: Vec<WorkId>,
-    /// The last operation; [`OWN`]: there was none.
-    last: WorkId,
+    /// How many operations there were.
+    operations: u64,
     /// What waits until a message is no longer being written.
     parked: HashMap<MessageId, Vec<WorkId>>,
     /// Messages of an archive that are being written to the journal again.
@@ -67,7 +67,7 @@ pub(super) struct Bulks<W: World> {
 
 impl<W: World> Bulks<W> {
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.own.is_empty()
+        self.running.is_empty() && self.own.values().all(VecDeque::is_empty)
     }
 
     /// Ends all of it; callers learn that the spool is closed.
@@ -99,8 +99,9 @@ impl<W: World> Engine<W> {
         // Named twice, a message is meant once.
         ids.sort_unstable();
         ids.dedup();
-        self.bulks.last += 1;
-        self.start_work(self.bulks.last, work, ids, Some(reply));
+        let id = FIRST_OPERATION + self.bulks.operations;
+        self.bulks.operations += 1;
+        self.start_work(id, work, ids, Some(reply));
     }
 
     fn may_start(&self, work: &Work) -> Result<(), SpoolError> {
@@ -118,20 +119,27 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Starts work of the engine's own, after what there is already.
+    /// Starts work of the engine's own, after what there is already of its kind.
     pub(super) fn start_own(&mut self, work: Work, ids: Vec<MessageId>) {
-        if !ids.is_empty() {
-            self.bulks.own.push_back((work, ids));
-            self.go_on_with_own();
+        if ids.is_empty() {
+            return;
         }
+        let kind = work.own_kind();
+        let waiting = self.bulks.own.entry(kind).or_default();
+        match (waiting.back_mut(), &work) {
+            // The hook names one message at a time: steps of several share the syncs of the archive.
+            (Some((Work::RemoveForHook, more)), Work::RemoveForHook) => more.extend(ids),
+            _ => waiting.push_back((work, ids)),
+        }
+        self.go_on_with_own(kind);
     }
 
-    fn go_on_with_own(&mut self) {
+    fn go_on_with_own(&mut self, kind: WorkId) {
         if !self.is_over()
-            && !self.bulks.running.contains_key(&OWN)
-            && let Some((work, ids)) = self.bulks.own.pop_front()
+            && !self.bulks.running.contains_key(&kind)
+            && let Some((work, ids)) = self.bulks.own.get_mut(&kind).and_then(VecDeque::pop_front)
         {
-            self.start_work(OWN, work, ids, None);
+            self.start_work(kind, work, ids, None);
         }
     }
 
@@ -168,7 +176,7 @@ impl<W: World> Engine<W> {
             {
                 self.answer(reply, Answer::Operated(Ok(under_way.outcome)));
             }
-            return self.go_on_with_own();
+            return self.go_on_with_own(id);
         }
     }
 

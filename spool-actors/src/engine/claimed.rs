@@ -3,6 +3,7 @@
 
 use super::jobs::ReadFor;
 use super::notice::NewNotice;
+use super::presend::LONG_WAIT;
 use super::round::Round;
 use super::tag::{Made, Tag};
 use super::work::{Work, WorkId};
@@ -64,6 +65,11 @@ impl<W: World> Engine<W> {
             }
             (Work::Interrupted | Work::GiveUp(_), _) => self.unreadable(id, &error),
             (Work::Divide, _) => self.not_divided(id, &error),
+            (Work::RemoveForHook, StoreError::NotNow { .. }) => self.give_back(id, None),
+            (Work::RemoveForHook, _) => {
+                let until = self.now.wall.after(LONG_WAIT);
+                self.give_back(id, Some(Status::SendAt(until)));
+            }
             _ => self.give_back(id, None),
         }
         self.failed(work_id, id, error);

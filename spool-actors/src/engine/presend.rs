@@ -1,6 +1,7 @@
 //! What follows from the answer of the presend hook.
 
 use super::tag::Tag;
+use super::unwritten::NO_ROOM_PAUSE;
 use super::work::Work;
 use super::{Engine, World};
 use spool_core::log::{GivenUp, Record};
@@ -11,7 +12,7 @@ use std::time::Duration;
 /// The shortest wait a hook can ask for: it is asked again then, and must not be asked without end.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// The wait after a hook failed, where no retry interval is left.
-const LONG_WAIT: Duration = Duration::from_secs(3600);
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(3600);
 
 impl<W: World> Engine<W> {
     /// What the hook said; `None`: it failed.
@@ -46,8 +47,8 @@ impl<W: World> Engine<W> {
                 self.mark_presented(id, status, frozen, events);
             }
             Some(Presend::Remove) => {
-                // Until then it waits, where it cannot be removed.
-                let until = Status::SendAt(now.after(LONG_WAIT));
+                // Until then it waits, where its removal cannot be written at present.
+                let until = Status::SendAt(now.after(NO_ROOM_PAUSE));
                 if self.queue.claim_asked(id, until).is_some() {
                     self.start_own(Work::RemoveForHook, vec![id]);
                 }

@@ -62,6 +62,23 @@ impl Work {
         matches!(self, Self::Remove | Self::RemoveForHook)
     }
 
+    /// Which kind of the engine's own work it is: a kind does not wait for another one. Operations are none of them.
+    pub(super) const fn own_kind(&self) -> WorkId {
+        match self {
+            Self::RemoveForHook => 0,
+            Self::GiveUp(_) => 1,
+            Self::Interrupted => 2,
+            Self::Divide
+            | Self::Freeze
+            | Self::SendNow(_)
+            | Self::Remove
+            | Self::Recover(_)
+            | Self::Reroute(_)
+            | Self::Bounce(_)
+            | Self::Expire => 3,
+        }
+    }
+
     /// Whether nothing else happens to its messages from the start on.
     pub(super) const fn has_claimed(&self) -> bool {
         matches!(self, Self::RemoveForHook | Self::GiveUp(_) | Self::Interrupted)

@@ -53,19 +53,22 @@ impl SpoolActor {
     /// Writes down what was learned of destinations, if that is more than before.
     pub(super) fn keep_learned(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
-        let Some(throttle) = self.throttle.as_ref().filter(|_| !self.supervision.is_over()) else {
+        // The store must not be asked to write it twice at once, however long the disk takes.
+        let idle = !self.keeping && !self.supervision.is_over();
+        let Some(throttle) = self.throttle.as_ref().filter(|_| idle) else {
             return;
         };
+        self.keeping = true;
         let learned = throttle.send(Ask::new(now, move |limits| limits.learned_more(now)));
-        ctx.spawn(
-            wrap_future(learned).map(|learned, actor: &mut Self, ctx: &mut Context<Self>| {
-                if let Ok(Some(learned)) = learned
-                    && !actor.supervision.is_over()
-                {
-                    actor.look_after(ctx, move |store| keep(store, &learned), |_, _| ());
+        ctx.spawn(wrap_future(learned).map(
+            |learned, actor: &mut Self, ctx: &mut Context<Self>| match learned {
+                Ok(Some(learned)) if !actor.supervision.is_over() => {
+                    let work = move |store: &Store| keep(store, &learned);
+                    actor.look_after(ctx, work, |actor, _| actor.keeping = false);
                 }
-            }),
-        );
+                _ => actor.keeping = false,
+            },
+        ));
     }
 
     /// Runs `work` on the blocking pool, then `then` here; without a value when it panicked, which ends the spool.

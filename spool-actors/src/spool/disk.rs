@@ -6,7 +6,9 @@ use crate::engine::{Content, DiskJob, Done, Fetched, ReadFor, Work, groups};
 use crate::errors::operation_error;
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, Store, StoreError};
-use spool_core::{Budget, Held, MessageId, RouteGroup, Routing, SpoolError, Timestamp};
+use spool_core::{
+    Attempt, AttemptResult, Budget, Held, Message, MessageId, RouteGroup, Routing, SpoolError, Timestamp,
+};
 use std::collections::HashSet;
 
 /// Pairs that are read at once by a purge.
@@ -72,7 +74,7 @@ fn read(store: &Store, read_for: &ReadFor, wanted: Vec<(MessageId, Held)>) -> Re
     let mut row = store.sequential();
     let mut one = |id, mut held: Held| {
         let message = row.load(id)?;
-        let body = match bodies {
+        let body = match bodies && !is_first_interruption(read_for, &message) {
             true => held.split(message.body_size).carried_by(store.body(id)?),
             false => Bytes::new(),
         };
@@ -88,6 +90,21 @@ fn read(store: &Store, read_for: &ReadFor, wanted: Vec<(MessageId, Held)>) -> Re
         }
         ReadFor::Work { .. } | ReadFor::Attempts => read,
     }
+}
+
+/// The first interruption of a message is never the end of a recipient, so that no notice needs the body. It is recorded even if the body
+/// is damaged.
+fn is_first_interruption(read_for: &ReadFor, message: &Message) -> bool {
+    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
+    let again = message.state.attempts.last().is_some_and(interrupted);
+    let of_interrupted = matches!(
+        read_for,
+        ReadFor::Work {
+            work: Work::Interrupted,
+            ..
+        }
+    );
+    of_interrupted && !again
 }
 
 fn fetch(store: &Store, budget: &Budget, archive: Archive, id: MessageId) -> Fetched {

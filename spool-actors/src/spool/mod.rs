@@ -102,6 +102,8 @@ pub struct SpoolActor {
     loaded: LoadState,
     scrub_rate: u64,
     cleaning: bool,
+    /// What was learned of destinations is being written.
+    keeping: bool,
     /// The files are being checked.
     watching: bool,
     /// How much is done on the disk that the engine does not know of.

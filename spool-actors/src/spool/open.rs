@@ -341,6 +341,7 @@ fn actor(
         loaded: LoadState::new(None),
         scrub_rate: config.scrub_rate,
         cleaning: false,
+        keeping: false,
         watching: false,
         upkeep: 0,
         wake: None,

@@ -84,6 +84,21 @@ async fn presend_freeze_and_remove() {
 }
 
 #[tokio::test]
+async fn all_of_many_messages_that_presend_removes_end_in_the_archive() {
+    let mut bench = Bench::with(decide(vec![Presend::Remove; 100])).await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(bench.add(mail("x")).await);
+    }
+    bench.idle().await;
+    for id in ids {
+        assert_eq!(bench.details(id).await.status, ShownStatus::Removed);
+    }
+    assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn presend_that_panics_or_hangs_waits_for_the_next_interval_and_loses_nothing() {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
