@@ -56,10 +56,14 @@ impl Credentials {
     }
 
     /// Sets the lowest TLS policy of a session; without it, `verify`. Under `required` an active attacker can read the secret, and under
-    /// `none` an eavesdropper can: that is for a peer on the same machine.
+    /// `none` an eavesdropper can: that is for a peer on the same machine. `opportunistic` counts as `required`: whoever removes STARTTLS
+    /// from the offer must not get the secret.
     #[must_use]
     pub const fn over(mut self, security: TlsPolicy) -> Self {
-        self.security = security;
+        self.security = match security {
+            TlsPolicy::Opportunistic => TlsPolicy::Required,
+            lowest @ (TlsPolicy::None | TlsPolicy::Required | TlsPolicy::Verify) => lowest,
+        };
         self
     }
 

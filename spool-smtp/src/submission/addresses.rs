@@ -14,7 +14,7 @@ const SPECIALS: &str = "<>,:;@.";
 /// # Errors
 /// What is wrong, with the piece.
 pub fn addresses(text: &str, domain: &str) -> Result<Vec<Address>, String> {
-    let list = AddressList::parse(text, usize::MAX)?;
+    let list = AddressList::parse(text, usize::MAX, Strays::Refused)?;
     let address = |mailbox: &Mailbox<'_>| mailbox.address(domain);
     list.mailboxes.iter().map(address).collect()
 }
@@ -27,20 +27,31 @@ pub(super) struct AddressList<'t> {
     pub(super) has_group: bool,
 }
 
+/// What a `;` outside a group and a `)` without a `(` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strays {
+    /// The one ends an address, and the other is an error.
+    Refused,
+    /// Words of a name, as in `Ada ;) <ada@example.org>`: the domain of an author must not depend on them.
+    Ignored,
+}
+
 /// The tokens of one address, without its name, comments and a source route.
 #[derive(Debug)]
 pub(super) struct Mailbox<'t>(Vec<&'t str>);
 
 impl<'t> AddressList<'t> {
     /// Parses `text`, up to `most` addresses.
-    pub(super) fn parse(text: &'t str, most: usize) -> Result<Self, String> {
+    pub(super) fn parse(text: &'t str, most: usize, strays: Strays) -> Result<Self, String> {
         let (mut list, mut item, mut rest) = (Self::default(), Vec::new(), text);
         let (mut angle, mut group) = (false, false);
-        while let Some(token) = token(&mut rest).map_err(|what| wrong(text, what))? {
+        while let Some(token) = token(&mut rest, strays).map_err(|what| wrong(text, what))? {
             match token {
                 "<" if angle => return Err(wrong(text, "a < within <>")),
                 ">" if !angle => return Err(wrong(text, "a > without a <")),
                 "<" | ">" => angle = token == "<",
+                // In a name before an address in brackets.
+                ";" if !angle && !group && strays == Strays::Ignored => {}
                 "," | ";" if !angle => {
                     group &= token == ",";
                     list.mailboxes.extend(Mailbox::of(&std::mem::take(&mut item))?);
@@ -79,7 +90,9 @@ impl<'t> Mailbox<'t> {
         let wrong = |what| Err(wrong(&shown(item), what));
         let spec = match (item.iter().position(|token| *token == "<"), item) {
             (None, _) => item,
-            (Some(opens), [inner @ .., ">"]) => without_route(inner.get(opens + 1..).unwrap_or_default()),
+            (Some(opens), [inner @ .., ">"]) if !inner.contains(&">") => {
+                without_route(inner.get(opens + 1..).unwrap_or_default())
+            }
             (Some(_), _) => return wrong("text behind the >"),
         };
         if spec
@@ -117,10 +130,11 @@ fn without_route<'i, 't>(inner: &'i [&'t str]) -> &'i [&'t str] {
 }
 
 /// Takes the next token from `rest`; white space and comments are skipped.
-fn token<'t>(rest: &mut &'t str) -> Result<Option<&'t str>, &'static str> {
+fn token<'t>(rest: &mut &'t str, strays: Strays) -> Result<Option<&'t str>, &'static str> {
     while let Some(c) = rest.chars().next() {
         let end = match c {
-            ')' => return Err("a ) without a ("),
+            ')' if strays == Strays::Refused => return Err("a ) without a ("),
+            ')' => 1,
             '(' => enclosed(rest, ')').ok_or("a comment without an end")?,
             '"' => enclosed(rest, '"').ok_or("a quote without an end")?,
             '[' => enclosed(rest, ']').ok_or("a [ without a ]")?,

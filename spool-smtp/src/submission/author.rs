@@ -2,7 +2,7 @@
 //!
 //! It only selects a key: a reader that parses the field differently sees a signature of another domain.
 
-use super::addresses::{AddressList, Mailbox};
+use super::addresses::{AddressList, Mailbox, Strays};
 use super::fields::Fields;
 use spool_core::{a_labels, valid_domain};
 use thiserror::Error;
@@ -38,7 +38,7 @@ pub fn author_domain(message: &[u8]) -> Result<String, NoAuthor> {
         return Err(NoAuthor::Unreadable);
     }
     let text = String::from_utf8_lossy(field.value());
-    let list = AddressList::parse(&text, 2).map_err(|_| NoAuthor::Unreadable)?;
+    let list = AddressList::parse(&text, 2, Strays::Ignored).map_err(|_| NoAuthor::Unreadable)?;
     match list.mailboxes.as_slice() {
         _ if list.has_group => Err(NoAuthor::Several),
         [] => Err(NoAuthor::None),
@@ -75,6 +75,9 @@ mod tests {
             "From: ada @ example.org,",
             "From: <@a.example,@b.example:ada@example.org>",
             "From: Gr\u{fc}\u{df}e <ada@example.org>",
+            "From: Lovelace; Ada <ada@example.org>",
+            "From: Ada ;) <ada@example.org>",
+            "From: Sales 50%) <ada@example.org>",
         ] {
             assert_eq!(of(from).as_deref(), Ok("example.org"), "{from}");
         }
@@ -109,6 +112,10 @@ mod tests {
             ("From: <a@b> <c@d>", NoAuthor::Unreadable),
             ("From: <a@b> c@d", NoAuthor::Unreadable),
             ("From: @b", NoAuthor::Unreadable),
+            ("From: <ada> <c@d>", NoAuthor::Unreadable),
+            ("From: a <b> c <d@e>", NoAuthor::Unreadable),
+            ("From: a@b;", NoAuthor::Unreadable),
+            ("From: a@b)", NoAuthor::Unreadable),
         ] {
             assert_eq!(of(from), Err(why), "{from}");
         }
