@@ -22,8 +22,10 @@ use tokio::time::timeout;
 
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Time for the head of an answer, and for each part of its body.
+/// Time for the head of an answer once the request is sent, and for each part of its body.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request for which it is given one more second to be sent. The service gives as much (`admin/write_timing.rs`).
+const SLOWEST: u64 = 32 << 10;
 /// Time between two requests to a service that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
 /// The longest line of an answer: one message with millions of recipients.
@@ -132,10 +134,12 @@ impl Service {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::from(body.unwrap_or_default().to_owned()));
+        let body = body.unwrap_or_default();
+        let limit = time_for(body.len());
+        let request = request.body(Full::from(body.to_owned()));
         let request = request.map_err(io::Error::other)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(async { timeout(TIMEOUT, sent(stream, request)).await })??;
+        let answer = runtime.block_on(async { timeout(limit, sent(stream, request)).await })??;
         let loading = answer.headers().get(LOADING);
         Ok(HttpAnswer {
             status: answer.status().as_u16(),
@@ -147,6 +151,11 @@ impl Service {
             }),
         })
     }
+}
+
+/// Time for sending a request with a body of `length` bytes, and for the head of its answer.
+fn time_for(length: usize) -> Duration {
+    TIMEOUT + Duration::from_secs(u64::try_from(length).unwrap_or(u64::MAX) / SLOWEST)
 }
 
 /// Sends `request`; returns the head of the answer. The rest of the exchange is a task of the runtime.
@@ -255,4 +264,15 @@ fn refusal(status: u16, text: String) -> Failure {
 /// Encodes a query parameter, or a part of a path.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_request_has_time_for_a_slow_link() {
+        assert_eq!(time_for(0), TIMEOUT);
+        assert_eq!(time_for(47 << 20), TIMEOUT + Duration::from_secs(47 * 32));
+    }
 }
