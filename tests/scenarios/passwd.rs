@@ -89,9 +89,11 @@ fn passwd_writes_one_line_and_keeps_the_rest_of_the_file() {
 
 /// Runs its first argument at a terminal, presses Ctrl-C at the prompt after the lines of the others, and prints what is shown.
 const TERMINAL: &str = r#"
-import os, pty, sys, termios, time
+import os, pty, signal, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
+    # Whoever runs the tests may ignore it, as a shell does for a job in the background.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp("sh", ["sh", "-c", '"$0" passwd ada; echo "status $?"; stty -a', sys.argv[1]])
 def at_prompt(nth):
     global out
