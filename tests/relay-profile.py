@@ -15,7 +15,7 @@ DULL = re.compile(
     r"^(core|std|alloc|__rust|_?start|clone|__clone|start_thread|entry_SYSCALL|do_syscall|x64_sys_call|main$|"
     r"tokio::(runtime|task|macros|future|io|time|net|loom|util)|futures_|<(core|alloc|std|tokio|futures)|actix_rt|\[unknown\]|ret_from_fork)"
 )
-OWN = re.compile(r"\b(spool_|lettre|actix|tracing|rustls|crc32c|smtp_proto|serde|postcard|ulid|mio::)")
+OWN = re.compile(r"\b(spool_|lettre|actix|tracing|rustls|crc32c|serde|postcard|ulid|mio::)")
 
 
 def short(name):

@@ -14,9 +14,9 @@ use spool_smtp::server::{Clients, Logins, Users};
 /// What a submitter may ask for beside its mail.
 #[derive(Debug, Default)]
 pub(crate) struct SubmitOptions {
-    /// None: by the routes.
+    /// Empty: by the routes.
     pub(crate) next_hops: Vec<NextHop>,
-    /// Before those of the configuration.
+    /// Come before those of the configuration.
     pub(crate) retry_intervals: Vec<RetryInterval>,
     pub(crate) frozen: bool,
     pub(crate) key: Option<String>,

@@ -1,5 +1,5 @@
-//! Runs the service: opens the spool, starts the listeners, the admin API and the built-in sink, and ends them in order. The
-//! only file that names all crates.
+//! Runs the service: starts the built-in sink, opens the spool, starts the listeners and the admin API, and ends them in order.
+//! The only file that names all crates.
 
 use crate::admin;
 use crate::certificates::Watched;
@@ -156,7 +156,7 @@ async fn open(
     // The spool before the listeners: a process that cannot open it must not take a port from the one that has.
     let routes = Routes::of(config);
     if built_in_sink {
-        // The system chooses the port of the sink.
+        // It may start before the spool is open: the system chooses its port, so that it takes none from another process.
         routes.to_built_in_sink(start_sink(stopped.clone()).await?);
     }
     let logins = watch::Sender::new(outbound::logins(&config.client)?);

@@ -50,7 +50,7 @@ pub(crate) struct HttpAnswer {
     body: BufReader<AnswerBody>,
 }
 
-/// The body of an answer. The runtime has its connection.
+/// The body of an answer. Its connection is a task of `runtime`, which goes on only during a read.
 struct AnswerBody {
     runtime: Runtime,
     incoming: Incoming,
@@ -163,21 +163,29 @@ async fn sent(stream: TcpStream, request: Request<Full<Bytes>>) -> io::Result<Re
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     let stream = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
-    let (mut sender, connection) = handshake(stream).await.map_err(io::Error::other)?;
+    let (mut sender, connection) = handshake(stream).await.map_err(with_cause)?;
     // Its error is that of the answer.
     tokio::spawn(connection);
-    sender.send_request(request).await.map_err(io::Error::other)
+    sender.send_request(request).await.map_err(with_cause)
+}
+
+/// The error with its cause, which hyper's own text leaves out.
+fn with_cause(error: hyper::Error) -> io::Error {
+    match std::error::Error::source(&error) {
+        Some(cause) => io::Error::other(format!("{error}: {cause}")),
+        None => io::Error::other(error),
+    }
 }
 
 impl Read for AnswerBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            // The time limit is made within the runtime.
+            // `timeout` must be called within the runtime.
             let next = async { timeout(TIMEOUT, self.incoming.frame()).await };
             let Some(frame) = self.runtime.block_on(next)? else {
                 return Ok(0);
             };
-            let data = frame.map_err(io::Error::other)?.into_data();
+            let data = frame.map_err(with_cause)?.into_data();
             self.piece = data.unwrap_or_default();
         }
         (&mut self.piece).reader().read(buffer)
@@ -218,7 +226,7 @@ impl HttpAnswer {
     /// The lines of the body, each of which is a JSON value.
     pub(crate) fn items<T: DeserializeOwned>(self) -> impl Iterator<Item = Result<T, Failure>> {
         self.lines()
-            .map(|line| serde_json::from_str(&line?).map_err(|error| unread(&error)))
+            .map(|line| serde_json::from_str(&line?).map_err(|error| not_json(&error)))
     }
 
     /// The whole body.
@@ -228,7 +236,7 @@ impl HttpAnswer {
 
     /// The body as one JSON value.
     pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        serde_json::from_str(&self.text()?).map_err(|error| unread(&error))
+        serde_json::from_str(&self.text()?).map_err(|error| not_json(&error))
     }
 
     /// The same, also when the status is 404 or 409 and the body is such a value. Every other answer of 400 or more is a failure with its
@@ -245,6 +253,11 @@ impl HttpAnswer {
 
 fn unread(why: &dyn std::fmt::Display) -> Failure {
     Failure::Failed(format!("reading the answer: {why}"))
+}
+
+/// Another program may have answered.
+fn not_json(why: &serde_json::Error) -> Failure {
+    unread(&format!("it is not the JSON that was expected: {why}"))
 }
 
 /// The failure of an answer with a status of 400 or more.
@@ -269,6 +282,36 @@ pub(crate) fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_cut_or_no_json_is_reported_with_its_cause() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", "end of file"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+                "it is not the JSON that was expected",
+            ),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 4096];
+                assert!(stream.read(&mut head).unwrap() > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let service = Service::new(&url, None).unwrap();
+            let answer = service.ask("GET", "/", None).unwrap().json::<serde_json::Value>();
+            let Err(Failure::Failed(why)) = answer else {
+                panic!("{answer:?}");
+            };
+            assert!(
+                why.starts_with("reading the answer: ") && why.contains(expected),
+                "{why}"
+            );
+            server.join().unwrap();
+        }
+    }
 
     #[test]
     fn a_large_request_has_time_for_a_slow_link() {

@@ -2,7 +2,7 @@
 //! a message is rewritten after each attempt. This bound keeps it small, however often the message is tried, and the
 //! journal with it. Decisions that depend on the number of attempts use [`Attempts::total`].
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptResult};
 use derive_more::Deref;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,13 @@ impl From<Recorded> for Attempts {
 }
 
 impl Attempts {
+    /// Whether the last attempt was interrupted.
+    #[must_use]
+    pub fn ended_interrupted(&self) -> bool {
+        let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
+        self.last().is_some_and(interrupted)
+    }
+
     /// The attempts `kept`, and the number of others, `left_out`.
     #[must_use]
     pub fn of(kept: Vec<Attempt>, left_out: u64) -> Self {
@@ -92,7 +99,7 @@ impl FromIterator<Attempt> for Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::{AttemptReport, AttemptResult, RefusedRecipient};
+    use crate::attempt::{AttemptReport, RefusedRecipient};
     use crate::clock::Timestamp;
     use crate::reply::Reply;
 

@@ -59,6 +59,8 @@ pub fn dispose(
 /// attempt.
 #[must_use]
 pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
+    // The start of an attempt that did not take place may still be on disk.
+    state.in_flight = None;
     state.fail_remaining(&format!(
         "no attempt was possible before its time ran out: {reason}"
     ));
@@ -301,6 +303,7 @@ mod tests {
             [0, 2]
         );
         assert!(after.remaining.is_empty() && after.attempts.is_empty());
+        assert_eq!(after.in_flight, None);
         assert!(after.failed[0].reason.ends_with("ran out: refused"));
     }
 

@@ -71,7 +71,7 @@ pub fn reason(state: &MessageState) -> Option<String> {
     }
     let report = &state.attempts.last()?.report;
     Some(match (&report.result, report.refused.last()) {
-        // The message waits for those who were refused one by one.
+        // The message waits because of the recipients that were refused one by one.
         (AttemptResult::Accepted(_) | AttemptResult::AllRefused, Some(refused)) => refused.reply.to_string(),
         (result, _) => result.to_string(),
     })

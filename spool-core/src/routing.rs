@@ -24,7 +24,7 @@ pub enum Routing {
     AsSpooled,
     /// By rules; no route for mail for the built-in sink, which must not be sent elsewhere unexpectedly.
     ByRules(Arc<Router>),
-    /// Mail for the built-in sink goes to the sink of this run, once that is known. No route for mail that was routed
+    /// Mail for the built-in sink goes to the sink of this run. No route for mail that was routed
     /// by a configuration: the sink would discard it.
     ToBuiltInSink(Arc<[NextHop]>),
 }

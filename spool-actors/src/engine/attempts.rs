@@ -216,6 +216,6 @@ const fn delayed(until: Timestamp) -> Fate {
 }
 
 fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
-    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
-    interrupted(attempt) && !message.state.attempts.last().is_some_and(interrupted)
+    let is_interrupted = matches!(attempt.report.result, AttemptResult::Interrupted);
+    is_interrupted && !message.state.attempts.ended_interrupted()
 }

@@ -53,9 +53,9 @@ impl<W: World> UnderWay<W> {
 #[derive(Debug, Default)]
 pub(super) struct Bulks<W: World> {
     running: HashMap<WorkId, UnderWay<W>>,
-    /// That of the engine, by kind, to be done when the running work of the same kind is done.
+    /// The engine's own work that waits until the running work of its kind is done, by kind.
     own: HashMap<WorkId, VecDeque<(Work, Vec<MessageId>)>>,
-    /// What has finished a step and takes the next one.
+    /// Work that has finished a step and takes the next one.
     stepping: Vec<WorkId>,
     /// How many operations there were.
     operations: u64,
@@ -75,6 +75,11 @@ impl<W: World> Bulks<W> {
         self.running.clear();
         self.own.clear();
         self.parked.clear();
+    }
+
+    fn operations_under_way(&self) -> usize {
+        let all = self.running.values();
+        all.filter(|under_way| under_way.reply.is_some()).count()
     }
 
     pub(super) fn work(&self, id: WorkId) -> Option<Work> {
@@ -114,21 +119,26 @@ impl<W: World> Engine<W> {
             (Work::Reroute(NewRoute::ByConfig), routing) if !matches!(routing, Routing::ByRules(_)) => {
                 Err(SpoolError::NoConfiguration)
             }
-            _ if self.bulks.running.len() >= MAX_OPERATIONS => Err(SpoolError::Busy),
+            _ if self.bulks.operations_under_way() >= MAX_OPERATIONS => Err(SpoolError::Busy),
             _ => Ok(()),
         }
     }
 
     /// Starts work of the engine's own, after what there is already of its kind.
     pub(super) fn start_own(&mut self, work: Work, ids: Vec<MessageId>) {
-        if ids.is_empty() {
+        let Some(kind) = work.own_kind().filter(|_| !ids.is_empty()) else {
             return;
-        }
-        let kind = work.own_kind();
+        };
         let waiting = self.bulks.own.entry(kind).or_default();
         match (waiting.back_mut(), &work) {
             // The hook names one message at a time: steps of several share the syncs of the archive.
             (Some((Work::RemoveForHook, more)), Work::RemoveForHook) => more.extend(ids),
+            // These are not claimed before their step, and may have been found again meanwhile.
+            (Some((Work::Divide, more)), Work::Divide) => {
+                more.extend(ids);
+                more.sort_unstable();
+                more.dedup();
+            }
             _ => waiting.push_back((work, ids)),
         }
         self.go_on_with_own(kind);
@@ -319,7 +329,9 @@ impl<W: World> Engine<W> {
         under_way.in_hand = under_way.in_hand.saturating_sub(1);
         match result {
             Ok(()) => under_way.outcome.done += 1,
-            Err(error) => under_way.outcome.errors.push(error),
+            Err(error) if under_way.reply.is_some() => under_way.outcome.errors.push(error),
+            // Nobody is told of the engine's own work; it is logged.
+            Err(_) => {}
         }
         if under_way.in_hand == 0 {
             self.bulks.stepping.push(work);

@@ -22,7 +22,7 @@ const MAX_PARTS: usize = 256;
 const PARTS_BYTES: u64 = 1 << 20;
 
 impl<W: World> Engine<W> {
-    /// Whether the disk is not known to have no room for the parts of a message.
+    /// Whether messages may be divided: not for a while after the disk had no room for the parts.
     pub(super) fn has_room_to_divide(&self) -> bool {
         self.now.inside >= self.looking.no_room_until
     }
@@ -170,7 +170,7 @@ impl<W: World> Engine<W> {
     }
 }
 
-/// The retry policy of which a message has this left.
+/// The retry policy that a message has left.
 pub(super) fn retry_policy(state: &MessageState, spooled_at: Timestamp) -> RetryPolicy {
     RetryPolicy {
         intervals: state.schedule.intervals.clone(),

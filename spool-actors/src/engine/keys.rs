@@ -39,7 +39,7 @@ struct KnownKey<R> {
 
 #[derive(Debug)]
 enum State<R> {
-    /// The first add is being written. These callers wait for it; whether each adds other mail.
+    /// The first add is being written. These callers wait for it; `true`: the caller adds other mail under the same key.
     Expected(Vec<(R, bool)>),
     Added(Ids),
 }

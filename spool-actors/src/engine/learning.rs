@@ -19,9 +19,9 @@ const EXPIRED_AT_ONCE: usize = 4096;
 /// How often a part of the mail without a route is checked for expiry.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What follows from what was learned of paths.
+/// What is to be checked for messages that have expired.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(super) struct Expiring {
     /// Blocked lines to be checked for expired messages.
     stuck: Vec<(DestinationId, Arc<str>)>,
     /// When mail without a route is checked for expiry next.
@@ -52,7 +52,7 @@ impl<W: World> Engine<W> {
         let reason: Arc<str> = reason.into();
         for destination in self.queue.on_path(path) {
             self.queue.let_go_of_line(destination);
-            self.keeping.stuck.push((destination, Arc::clone(&reason)));
+            self.expiring.stuck.push((destination, Arc::clone(&reason)));
         }
     }
 
@@ -87,7 +87,7 @@ impl<W: World> Engine<W> {
 
     /// Ends messages that have expired while they waited.
     pub(super) fn give_up_expired(&mut self) {
-        for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
+        for (destination, reason) in std::mem::take(&mut self.expiring.stuck) {
             let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
             self.start_own(Work::GiveUp(reason), ids);
         }
@@ -97,10 +97,10 @@ impl<W: World> Engine<W> {
     /// Ends messages that have expired without a route. A part of them is checked each second.
     fn give_up_without_route(&mut self) {
         let now = self.now.inside;
-        if self.is_over() || now < self.keeping.without_route_at {
+        if self.is_over() || now < self.expiring.without_route_at {
             return;
         }
-        self.keeping.without_route_at = now.after(LOOK_EVERY);
+        self.expiring.without_route_at = now.after(LOOK_EVERY);
         if let Some(destination) = self.queue.nowhere() {
             let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
             self.start_own(Work::GiveUp("the message has no route".into()), ids);
@@ -108,8 +108,6 @@ impl<W: World> Engine<W> {
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, body: Bytes, reason: &str) {
-        // The start of an attempt that did not take place may still be on disk.
-        message.state.in_flight = None;
         let (state, fate) = expire(message.state, reason);
         message.state = state;
         self.conclude(Round::new(message, body, fate));

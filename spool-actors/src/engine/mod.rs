@@ -57,7 +57,7 @@ use crate::supervision::Ending;
 use bulk::Bulks;
 use ending::ClosingStage;
 use keys::Keys;
-use learning::Keeping;
+use learning::Expiring;
 use queue::Queue;
 use returning::Returning;
 use routes::Looking;
@@ -126,7 +126,7 @@ pub(crate) struct Engine<W: World> {
     bulks: Bulks<W>,
     looking: Looking,
     unwritten: Unwritten,
-    keeping: Keeping,
+    expiring: Expiring,
     pub(crate) returning: Returning,
     presend: bool,
     on_error: bool,
@@ -174,7 +174,7 @@ impl<W: World> Engine<W> {
             bulks: Bulks::default(),
             looking: Looking::default(),
             unwritten: Unwritten::default(),
-            keeping: Keeping::default(),
+            expiring: Expiring::default(),
             returning: Returning::new(setup.notices),
             presend: setup.presend,
             on_error: setup.on_error,

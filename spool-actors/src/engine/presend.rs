@@ -47,7 +47,7 @@ impl<W: World> Engine<W> {
                 self.mark_presented(id, status, frozen, events);
             }
             Some(Presend::Remove) => {
-                // Until then it waits, where its removal cannot be written at present.
+                // If its removal cannot be written at present, it waits until then.
                 let until = Status::SendAt(now.after(NO_ROOM_PAUSE));
                 if self.queue.claim_asked(id, until).is_some() {
                     self.start_own(Work::RemoveForHook, vec![id]);

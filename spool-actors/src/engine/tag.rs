@@ -34,7 +34,7 @@ pub(crate) enum Tag<W: World> {
     Armed { reply: Option<W::Reply> },
     /// An attempt does not start, or not yet.
     Recalled,
-    /// An attempt has ended: its message waits, or ends because it was `delivered` or told of.
+    /// An attempt has ended: its message waits, or ends because it was `delivered` or its sender gets a notice.
     Settled {
         delivered: bool,
         notice: Option<Box<NewNotice>>,

@@ -17,7 +17,7 @@ pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// Each with whether it delivered the message, and why there is no room.
+    /// The changes by message, each with whether it delivered the message and why it was not written.
     changes: BTreeMap<MessageId, (Change, bool, StoreError)>,
     /// Messages whose end found no room on the disk, until it is written: each is logged once.
     told: BTreeSet<MessageId>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Messages of one step.
 const STEP: usize = 256;
-/// The same where their bodies are read.
+/// Messages of one step of work that always reads bodies. What needs them only for notices is bounded by bytes.
 const STEP_WITH_BODIES: usize = 16;
 
 /// Names work under way.
@@ -24,7 +24,7 @@ pub(crate) enum Work {
     /// With the reason.
     Bounce(Arc<str>),
     Expire,
-    /// The presend hook has a message removed, which is claimed already.
+    /// Messages that the presend hook wants removed; they are claimed already.
     RemoveForHook,
     /// Messages that expired while they waited in line end; with the last reply of their destination.
     GiveUp(Arc<str>),
@@ -62,24 +62,24 @@ impl Work {
         matches!(self, Self::Remove | Self::RemoveForHook)
     }
 
-    /// Which kind of the engine's own work it is: a kind does not wait for another one. Operations are none of them.
-    pub(super) const fn own_kind(&self) -> WorkId {
+    /// The kind of the engine's own work; kinds do not wait for each other. Operations have none.
+    pub(super) const fn own_kind(&self) -> Option<WorkId> {
         match self {
-            Self::RemoveForHook => 0,
-            Self::GiveUp(_) => 1,
-            Self::Interrupted => 2,
-            Self::Divide
-            | Self::Freeze
+            Self::RemoveForHook => Some(0),
+            Self::GiveUp(_) => Some(1),
+            Self::Interrupted => Some(2),
+            Self::Divide => Some(3),
+            Self::Freeze
             | Self::SendNow(_)
             | Self::Remove
             | Self::Recover(_)
             | Self::Reroute(_)
             | Self::Bounce(_)
-            | Self::Expire => 3,
+            | Self::Expire => None,
         }
     }
 
-    /// Whether nothing else happens to its messages from the start on.
+    /// Whether its messages are claimed before it starts.
     pub(super) const fn has_claimed(&self) -> bool {
         matches!(self, Self::RemoveForHook | Self::GiveUp(_) | Self::Interrupted)
     }

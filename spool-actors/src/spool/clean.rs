@@ -1,5 +1,7 @@
-//! Work on the disk that nothing waits for. Twice a second the store checks that its files are still there, and how much room there is. Each
-//! second it frees the space of deleted segments and reads a part of the oldest data again; each new damaged place gets a line in the log.
+//! Work on the disk that the engine does not know of; a spool that closes waits for it. Twice a second the store checks that its files
+//! are still there, and how much room there is. Each second it frees the space of deleted segments and reads a part of the oldest data
+//! again; each new damaged place gets a line in the log. Every ten seconds what was learned of destinations is written. A purge runs
+//! here as well.
 
 use super::disk::keep;
 use super::{SpoolActor, TICK};

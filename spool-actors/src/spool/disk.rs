@@ -6,9 +6,7 @@ use crate::engine::{Content, DiskJob, Done, Fetched, ReadFor, Work, groups};
 use crate::errors::operation_error;
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, Store, StoreError};
-use spool_core::{
-    Attempt, AttemptResult, Budget, Held, Message, MessageId, RouteGroup, Routing, SpoolError, Timestamp,
-};
+use spool_core::{Budget, Held, Message, MessageId, RouteGroup, Routing, SpoolError, Timestamp};
 use std::collections::HashSet;
 
 /// Pairs that are read at once by a purge.
@@ -95,8 +93,6 @@ fn read(store: &Store, read_for: &ReadFor, wanted: Vec<(MessageId, Held)>) -> Re
 /// The first interruption of a message is never the end of a recipient, so that no notice needs the body. It is recorded even if the body
 /// is damaged.
 fn is_first_interruption(read_for: &ReadFor, message: &Message) -> bool {
-    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
-    let again = message.state.attempts.last().is_some_and(interrupted);
     let of_interrupted = matches!(
         read_for,
         ReadFor::Work {
@@ -104,7 +100,7 @@ fn is_first_interruption(read_for: &ReadFor, message: &Message) -> bool {
             ..
         }
     );
-    of_interrupted && !again
+    of_interrupted && !message.state.attempts.ended_interrupted()
 }
 
 fn fetch(store: &Store, budget: &Budget, archive: Archive, id: MessageId) -> Fetched {

@@ -142,8 +142,8 @@ pub struct GetBody(pub MessageId);
 #[rtype(result = "Result<Vec<Hold>, SpoolError>")]
 pub struct Explain(pub MessageId);
 
-/// Replies when the spool is idle: no session runs, nothing is being written, and no message is due, except while the maximum of jobs
-/// is 0.
+/// Replies when the spool is idle: no session runs, no operation is under way, nothing is being written to the journal, and no message
+/// is due, except while the maximum of jobs is 0. It does not wait for a [`Purge`].
 ///
 /// # Errors
 /// [`SpoolError::Killed`].

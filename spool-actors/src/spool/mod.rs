@@ -123,7 +123,7 @@ pub struct SpoolActor {
 const TICK: Duration = Duration::from_secs(1);
 /// How often it is looked whether the files are still there.
 const WATCH: Duration = Duration::from_millis(500);
-/// How often it is written down what was learned of destinations.
+/// How often what was learned of destinations is written.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Something for the engine.

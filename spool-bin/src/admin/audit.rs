@@ -5,7 +5,7 @@ use crate::operation::Report;
 use spool_core::SpoolError;
 use spool_core::log::{Operation, Record};
 
-/// What an operation applies to: messages or clients as conditions, or a user who has logged in.
+/// What an operation applies to: messages or clients as conditions; or, with empty conditions, a user who has logged in.
 pub(super) type Subject = (String, Option<String>);
 
 /// Logs an operation.

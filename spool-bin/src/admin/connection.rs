@@ -266,6 +266,6 @@ impl Connection {
     pub(super) const HEAD_CHARGE: u64 = LARGE_HEAD;
 
     pub(super) fn was_given_up(&self) -> bool {
-        self.state().problem.is_some()
+        matches!(self.state().problem, Some((io::ErrorKind::ConnectionAborted, _)))
     }
 }

@@ -152,7 +152,10 @@ fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Re
 
 /// The recipients. They are counted first: if there are more than `limit`, none is kept.
 fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, SubmitRefusal> {
-    let wrong = |error: serde_json::Error| format!("to: {error}");
+    // serde calls a list a sequence.
+    let wrong = |error: serde_json::Error| {
+        format!("to: {error}").replace("expected a sequence", "expected a list of addresses")
+    };
     let count = serde_json::from_str::<Vec<IgnoredAny>>(text.get())
         .map_err(wrong)?
         .len();
@@ -193,6 +196,8 @@ mod tests {
                 "{wrong}: {refused:?}"
             );
         }
+        let why = "to: invalid type: integer `7`, expected a list of addresses at line 1 column 1";
+        assert_eq!(read("7", 2), Err(why.to_owned().into()));
     }
 
     #[test]
@@ -205,10 +210,11 @@ mod tests {
             assert_eq!(encoded(fits).unwrap(), fits.as_bytes());
             assert_eq!(text_of(Some(fits), None).unwrap(), fits.as_bytes());
         }
-        assert!(matches!(
+        let why = "a message has at most 10 bytes".to_owned();
+        assert_eq!(
             encoded("01234567890"),
-            Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, _))
-        ));
+            Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, why))
+        );
         assert!(matches!(
             text_of(Some("01234567890"), None),
             Err(SubmitRefusal(StatusCode::PAYLOAD_TOO_LARGE, _))

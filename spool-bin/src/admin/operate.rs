@@ -164,7 +164,7 @@ async fn whole(state: &State, order: &Order) -> Option<Result<Outcome, SpoolErro
     }
 }
 
-/// The selected ids. The order loses its selector.
+/// The selected ids. Takes the selector out of `order`.
 async fn selected(state: &State, order: &mut Order) -> Result<Vec<MessageId>, SpoolError> {
     let selector = std::mem::take(&mut order.selector);
     if order.operation == Operation::Purge {

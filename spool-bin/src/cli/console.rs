@@ -1,4 +1,4 @@
-//! What commands print to and read from, its width and its colours, and the runtime of those that wait for the network.
+//! What commands share: output with its width and colours, input, progress, and a runtime for those that wait for the network.
 
 use crate::failure::Failure;
 use crate::print::{Visible, json_line};

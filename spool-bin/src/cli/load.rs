@@ -55,7 +55,7 @@ pub(super) struct Load {
     /// Compare with the ledger of a sink
     #[arg(long, value_name = "SINK_LEDGER", requires = "ledger")]
     verify: Option<PathBuf>,
-    /// How messages are sent: each command in turn, pipelined if offered, or all in one write with BDAT
+    /// How messages are sent: in turn, pipelined where the server offers it, or each in one write with BDAT
     #[arg(long, value_enum, value_name = "HOW", default_value_t = How::Pipelined)]
     transfer: How,
     /// TLS: by STARTTLS, or before the greeting

@@ -188,7 +188,7 @@ impl Operate {
     }
 }
 
-/// OperateArgs removed messages.
+/// Which removed messages.
 #[derive(Debug, Args)]
 pub(super) struct RemovedFilters {
     /// Only these
@@ -235,7 +235,9 @@ impl Common {
             .clone()
             .check(operation)
             .map_err(|error| Failure::Usage(format!("{error}\nSee `spool {} --help`.", operation.name())))?;
-        let json = serde_json::to_string(&request).map_err(|error| Failure::Failed(error.to_string()))?;
+        let json = request
+            .to_json()
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let path = format!("/api/v1/{}", operation.name());
         let report: Report = self.admin.service()?.ask("POST", &path, Some(&json))?.report()?;
         self.print(operation, &report)?;

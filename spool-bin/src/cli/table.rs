@@ -24,7 +24,7 @@ impl TableOptions {
         self.format == "json"
     }
 
-    /// Asks the service for a list, one JSON object a line, and prints it: as it is, or by `table` in this width.
+    /// Asks the service for a list, one JSON object a line. Prints it unchanged as JSON, otherwise by `table`, which gets the width.
     pub(super) fn list<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -233,7 +233,7 @@ fn spool(root: &TableReader<'_>) -> SpoolConfig {
     spool.scrub_rate = section.get("scrub_rate", size);
     let _: Option<()> = section.get(
         "purge_removed_after",
-        or_empty(|_| Err("not yet supported".to_owned())),
+        or_empty(|value| text(value).and_then(|_| Err("not yet supported".to_owned()))),
     );
     spool.store.key_window = idempotency.get("window", positive_span);
     spool.store.max_keys = idempotency.get("keys", number(1));

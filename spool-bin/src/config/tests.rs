@@ -247,6 +247,11 @@ fn keys_of_notices_are_read_and_checked() {
 
 #[test]
 fn keys_of_missing_features_are_refused() {
+    let found = problems("[spool]\npurge_removed_after = 30");
+    assert!(
+        found.len() == 1 && found[0].contains("expected a text"),
+        "{found:?}"
+    );
     let text = "[spool]\npurge_removed_after = \"30d\"";
     let found = problems(text);
     assert!(found.len() == 1 && found[0].starts_with("2: "), "{found:?}");

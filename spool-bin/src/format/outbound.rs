@@ -102,7 +102,7 @@ pub(crate) fn reset(before: &DestinationState, now: Timestamp, out: &mut impl Wr
         .try_for_each(|line| writeln!(out, "  {}", harmless(line)))
 }
 
-/// How long the circuit is still open, if it is and not half open, the failures before, and their reason. `None`: it is closed.
+/// Of a circuit that is not closed: how long it stays open (`None`: half open), the failures before, and their reason.
 fn failing(circuit: &Circuit, now: Timestamp) -> Option<(Option<String>, u32, &str)> {
     match circuit {
         Circuit::Open {

@@ -77,7 +77,7 @@ fn facts(page: &Page, now: Timestamp) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// A line of a list; its blanks at the begin are kept.
+/// A line of a list; blanks at its beginning are kept.
 fn item(out: &mut impl Write, width: usize, text: &str) -> io::Result<()> {
     let blanks = text.len() - text.trim_start().len();
     wrapped(out, width, &" ".repeat(2 + blanks), 6 + blanks, text.trim_start())

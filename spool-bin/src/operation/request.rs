@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The most next hops of one route in a request.
 const MAX_NEXT_HOPS: usize = 100;
 
-/// A request, also as the options of commands that select messages. Every field may be left out.
+/// A request. Its first fields are also the options of the commands that select messages. Every field may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Request {
@@ -85,6 +85,16 @@ pub(crate) struct Order {
 const MAX_WORDS: usize = 20;
 
 impl Request {
+    /// As JSON, without the fields that have their default values: an older service does not know all of them.
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        let default = serde_json::to_value(Self::default())?;
+        let mut json = serde_json::to_value(self)?;
+        if let Some(fields) = json.as_object_mut() {
+            fields.retain(|name, value| default.get(name) != Some(value));
+        }
+        serde_json::to_string(&json)
+    }
+
     /// The conditions, by the names they have in a query.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &str)> {
         let named = [
@@ -254,6 +264,17 @@ mod tests {
     fn check(operation: Operation, json: &str) -> Result<Order, String> {
         let request: Request = serde_json::from_str(json).map_err(|error| error.to_string())?;
         request.check(operation)
+    }
+
+    #[test]
+    fn only_fields_that_are_set_are_sent() {
+        let request = Request {
+            all: true,
+            older: Some("1d".to_owned()),
+            ..Request::default()
+        };
+        assert_eq!(request.to_json().unwrap(), r#"{"all":true,"older":"1d"}"#);
+        assert_eq!(Request::default().to_json().unwrap(), "{}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
 }
 
 /// The recipients to whom no attempt has delivered, according to the record: those that were refused in every accepted attempt.
-/// `None`: all of them.
+/// `None`: no attempt was accepted, so all of them.
 fn undelivered(state: &MessageState) -> Option<HashSet<RecipientIndex>> {
     if state.attempts.left_out() > 0 {
         // An attempt that is not kept may have delivered to any of them.

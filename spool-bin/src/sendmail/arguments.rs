@@ -151,8 +151,12 @@ impl Parser {
                 if let Some((name, value)) = value.split_once('=')
                     && name.eq_ignore_ascii_case("requiretls")
                 {
-                    let known = [("yes", true), ("no", false), ("true", true), ("false", false)];
-                    sending.requiretls = one_of("-O requiretls=", value, &known)?;
+                    let word = match value.to_ascii_lowercase().as_str() {
+                        "true" => "yes",
+                        "false" => "no",
+                        _ => value,
+                    };
+                    sending.requiretls = one_of("-O requiretls=", word, &[("yes", true), ("no", false)])?;
                 }
             }
             'f' | 'r' => sending.from = Some(value),

@@ -1,8 +1,8 @@
 //! Changes that can be committed. Each is one atomic frame in the journal, and these types are its record.
 //!
-//! Every type of the crate inside them is part of the format as well. postcard writes fields in order and variants by number:
-//! a field is never moved or removed, one that is added says since which format (`since.rs`), and a variant is only ever
-//! added at the end, without a new version in the frame header. The golden bytes in the tests fail otherwise.
+//! Every type of the crate inside them is part of the format as well. postcard writes fields in order and variants by number. A
+//! field is never moved or removed, and one that is added says since which format (`since.rs`). A variant is added only at the end;
+//! that needs no new version in the frame header. The golden bytes in the tests fail otherwise.
 
 use super::{noted, numbering};
 use crate::clock::Timestamp;

@@ -40,7 +40,7 @@ pub struct Store {
     pub(super) scrub: Mutex<Scrub>,
     pub(super) findings: Mutex<Findings>,
     pub(super) failures: Failures,
-    /// Those of the counters that are not read elsewhere.
+    /// The counters that have no other place.
     pub(super) stats: Mutex<StoreStats>,
     /// Commits since [`Store::maintain`] ran last.
     pub(super) unattended: AtomicU64,

@@ -10,8 +10,8 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 /// The smallest RSA modulus, in bytes, that *ring* supports.
 const LEAST_RSA: usize = 256;
 
-/// Whether `signature` of `message` is not that of the key of `certificate`; also `false` if no key was found, or its algorithm is not
-/// supported.
+/// Whether `signature` of `message` was provably not made by the key of `certificate`. False if that cannot be checked, because there
+/// is no key or its algorithm is not supported.
 pub(super) fn refutes(
     certificate: &[u8],
     message: &[u8],

@@ -45,7 +45,7 @@ impl DeadHosts {
         may_try.unwrap_or(Ok(()))
     }
 
-    /// `hop` was not reached.
+    /// `hop` was not reached. Two failures at the same moment may count as one.
     pub(super) fn failed(&self, hop: &NextHop, reason: &str) {
         let failures = self.0.change(hop, |host| host.failures).unwrap_or_default();
         let host = Failing {
@@ -82,5 +82,9 @@ mod tests {
         assert_eq!(hosts.may_try(&hop(1)), Ok(()));
         hosts.reached(&hop(0));
         assert_eq!(hosts.may_try(&hop(0)), Ok(()));
+        (0..FAILURES).for_each(|_| hosts.failed(&hop(0), "refused"));
+        tokio::time::advance(MEMORY).await;
+        // Both: the failures are forgotten.
+        assert_eq!((hosts.may_try(&hop(0)), hosts.may_try(&hop(0))), (Ok(()), Ok(())));
     }
 }

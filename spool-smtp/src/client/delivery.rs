@@ -216,11 +216,11 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Notes that the host accepts at most `most` recipients in a transaction.
+    /// Notes that the host accepts at most `most` recipients in a transaction; at least one.
     fn limit(&mut self, most: usize) {
-        let peer = &self.target.hop;
+        let (peer, most) = (&self.target.hop, most.max(1));
         tracing::info!(%peer, most, "fewer recipients in a transaction for a while");
-        self.pool.recipients.note(peer, most.max(1), LIMIT_MEMORY);
+        self.pool.recipients.note(peer, most, LIMIT_MEMORY);
         self.most = most;
     }
 
@@ -294,7 +294,7 @@ impl<'a> Delivery<'a> {
         let single = tried.len() == self.left.len() && postponed.is_empty() && !self.is_accepted();
         if !postponed.is_empty() {
             // The next transaction has no more, because peers count excess recipients as errors.
-            self.limit(tried.len().saturating_sub(postponed.len() + refused.len()).max(1));
+            self.limit(tried.len().saturating_sub(postponed.len() + refused.len()));
         }
         self.broke_off = None;
         self.before_last_cut = None;

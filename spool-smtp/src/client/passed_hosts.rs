@@ -53,7 +53,7 @@ impl PassedHosts {
         self.lines.join("; ")
     }
 
-    /// Whether no host is missing for a temporary reason.
+    /// Whether every next hop without a host has none for a permanent reason.
     fn routes_are_final(&self) -> bool {
         self.unrouted.as_ref().is_none_or(is_permanent)
     }

@@ -29,9 +29,9 @@ pub(super) struct SessionPool {
     pub(super) routes: Routes,
     pub(super) ledger: Arc<SessionLedger<Session>>,
     tls: TlsClient,
-    /// Why TLS failed, with hosts that are sent mail in plaintext for a while.
+    /// Hosts whose TLS failed, with the reason: they are sent mail in plaintext for a while.
     pub(super) plaintext: HostMemory<String>,
-    /// Why BDAT failed, with hosts that are sent DATA for a while.
+    /// Hosts at which BDAT failed, with the reason: they are sent DATA for a while.
     pub(super) no_chunking: HostMemory<String>,
     /// The most recipients of a transaction.
     pub(super) recipients: HostMemory<usize>,

@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 /// The size of the send buffer. It is bounded because progress is measured by the bytes that the buffer accepts.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// The source address of connections to one destination: one of each family, and a family without one is not used; `None`: the system
-/// chooses.
+/// The source addresses of connections to one destination: an IPv4 and an IPv6 address. If one is missing, its family is not used.
+/// `None`: the system chooses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct SourceAddress(Option<[Option<IpAddr>; 2]>);
 

@@ -111,7 +111,7 @@ fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> S
     }
 }
 
-/// The part of the header section that a signature covers.
+/// The part of the header section that a signature covers, not yet canonical.
 struct Header<'r, 'm> {
     /// For `h=`: each name as often as it is signed.
     names: Vec<&'r str>,

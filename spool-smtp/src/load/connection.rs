@@ -16,17 +16,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A connection without a reply for this time counts as broken.
+/// A connection without a reply for this time, or that takes no more for as long, counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How a message ended.
 #[derive(Debug)]
 pub(super) enum SendOutcome {
-    /// With this reply to its final dot.
+    /// With this reply to the message: to its final dot, or to BDAT.
     Answered(u16),
-    /// With this reply to a command before it.
+    /// With this reply to MAIL, RCPT or DATA.
     Refused(u16),
-    /// Without a reply. `begun`: its data was being sent.
+    /// Without a reply. `begun`: the server may have the message.
     Broken { error: String, begun: bool },
 }
 
@@ -123,13 +123,7 @@ impl Connection {
     /// Sends one message.
     pub(super) async fn send(&mut self, template: &Template, number: u64) -> SendOutcome {
         if self.transfer == Transfer::Chunked {
-            return match self.chunk(template, number).await {
-                Ok((refusal, code)) => refusal.map_or(SendOutcome::Answered(code), SendOutcome::Refused),
-                Err(error) => SendOutcome::Broken {
-                    error: error.to_string(),
-                    begun: true,
-                },
-            };
+            return self.chunk(template, number).await;
         }
         match self.envelope(template, number).await {
             Ok(None) => {}
@@ -154,22 +148,42 @@ impl Connection {
     async fn data(&mut self, template: &Template, number: u64) -> io::Result<RawReply> {
         self.out.clear();
         template.data(number, &mut self.out);
-        self.stream.write_all(&self.out).await?;
-        self.stream.flush().await?;
+        self.write_out().await?;
         self.reply().await
     }
 
-    /// MAIL, RCPT and BDAT with the message in one write (RFC 3030); the first refusal of MAIL or RCPT, and the reply to BDAT.
-    async fn chunk(&mut self, template: &Template, number: u64) -> io::Result<(Option<u16>, u16)> {
+    /// MAIL, RCPT and BDAT with the message in one write (RFC 3030). A message that BDAT accepts is accepted, whatever the replies to
+    /// single recipients were.
+    async fn chunk(&mut self, template: &Template, number: u64) -> SendOutcome {
         self.out.clear();
         template.chunk(number, &mut self.out);
-        self.stream.write_all(&self.out).await?;
-        self.stream.flush().await?;
-        let mut refusal = None;
-        for _ in 1..template.replies {
-            refusal = refusal.or(Some(self.reply().await?.code).filter(|code| *code >= 400));
+        let mut refusals = Vec::new();
+        let ended = self.replies_to_chunk(template.replies, &mut refusals).await;
+        match (ended, refusals.first()) {
+            (Ok(250), _) => SendOutcome::Answered(250),
+            (Ok(_), Some(code)) => SendOutcome::Refused(*code),
+            (Ok(code), None) => SendOutcome::Answered(code),
+            (Err(error), _) => SendOutcome::Broken {
+                error: error.to_string(),
+                begun: true,
+            },
         }
-        Ok((refusal, self.reply().await?.code))
+    }
+
+    /// Writes what [`Connection::chunk`] has prepared; collects the refusals of MAIL and RCPT, and returns the reply to BDAT, or a 421
+    /// before it, after which there is none.
+    async fn replies_to_chunk(&mut self, replies: usize, refusals: &mut Vec<u16>) -> io::Result<u16> {
+        self.write_out().await?;
+        for _ in 1..replies {
+            let code = self.reply().await?.code;
+            if code >= 400 {
+                refusals.push(code);
+            }
+            if code == 421 {
+                return Ok(code);
+            }
+        }
+        Ok(self.reply().await?.code)
     }
 
     /// MAIL, RCPT, DATA; the first reply that is a refusal.
@@ -198,8 +212,12 @@ impl Connection {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await?;
-        self.stream.flush().await
+        written(&mut self.stream, &mut self.deadline, bytes).await
+    }
+
+    /// Writes what is prepared in `out`.
+    async fn write_out(&mut self) -> io::Result<()> {
+        written(&mut self.stream, &mut self.deadline, &self.out).await
     }
 
     /// Reads one reply.
@@ -227,6 +245,16 @@ impl Connection {
             let _ = timeout(Duration::from_secs(2), self.reply()).await;
         }
     }
+}
+
+/// Writes all bytes; fails if that takes longer than [`TIMEOUT`].
+async fn written(stream: &mut Stream<TcpStream>, deadline: &mut Deadline, bytes: &[u8]) -> io::Result<()> {
+    let all = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    deadline.restart(TIMEOUT);
+    deadline.bound(all).await.ok_or(io::ErrorKind::TimedOut)?
 }
 
 /// An error that another connection meets as well.

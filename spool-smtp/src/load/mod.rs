@@ -1,7 +1,7 @@
 //! The load generator: many connections, each sending message after message, with measurements.
 //!
-//! It is independent of the delivery client, except for the TLS handshake and the parser of replies. Every message has a tag in its `X-Spool-Load` header, so
-//! that received messages can be compared with the replies.
+//! It shares the TLS handshake and the parser of replies with the delivery client, and nothing else. Every message has a tag in its
+//! `X-Spool-Load` header, so that received messages can be compared with the replies.
 
 mod connection;
 mod histogram;
@@ -266,7 +266,7 @@ async fn drive(shared: Arc<LoadState>) -> LoadReport {
             }
             SendOutcome::Refused(code) => {
                 *report.refused.entry(code).or_default() += 1;
-                // The transaction is incomplete, so a new connection is used.
+                // DATA may have been accepted for other recipients, so a new connection is used.
             }
             SendOutcome::Broken { error, begun } => {
                 failures += 1;

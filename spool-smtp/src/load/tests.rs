@@ -3,6 +3,7 @@
 use super::*;
 use crate::client::TrustRoots;
 use crate::sink::{Sink, SinkConfig, SinkTls, TlsMode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 async fn sink(config: SinkConfig) -> (SocketAddr, watch::Sender<bool>) {
@@ -96,17 +97,101 @@ async fn each_transfer_delivers_what_it_sends() {
 
 #[tokio::test]
 async fn a_server_without_chunking_is_named_as_the_reason() {
-    let (address, _stop) = sink(SinkConfig::default()).await;
-    let mut plan = LoadPlan::new(address);
-    (plan.messages, plan.connections) = (4, 1);
-    plan.transfer = Transfer::Chunked;
-    let report = run(plan, |_| {}).await.unwrap();
-    let errors: Vec<_> = report.errors.keys().collect();
-    assert!(
-        matches!(errors[..], [text] if text.contains("does not offer CHUNKING")),
-        "{errors:?}"
-    );
-    assert_eq!((report.accepted, report.unknown), (0, 0));
+    for script in ["", "ehlo raw 250-sink\\r\\n250 CHUNKING\\r\\n"] {
+        let config = SinkConfig {
+            script: script.parse().unwrap(),
+            ..SinkConfig::default()
+        };
+        let (address, _stop) = sink(config).await;
+        let mut plan = LoadPlan::new(address);
+        (plan.messages, plan.connections) = (4, 1);
+        plan.transfer = Transfer::Chunked;
+        let report = run(plan, |_| {}).await.unwrap();
+        let errors: Vec<_> = report.errors.keys().collect();
+        assert!(
+            matches!(errors[..], [text] if text.contains("does not offer CHUNKING and PIPELINING")),
+            "{errors:?}"
+        );
+        assert_eq!((report.accepted, report.unknown), (0, 0));
+    }
+}
+
+/// A server that offers PIPELINING and CHUNKING, and answers one message. Returns how many lines each read had that came before the
+/// message.
+async fn reads_before_the_message(transfer: Transfer) -> Vec<usize> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut plan = LoadPlan::new(listener.local_addr().unwrap());
+    (plan.messages, plan.connections) = (1, 1);
+    plan.transfer = transfer;
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 here\r\n").await.unwrap();
+        let (mut reads, mut seen) = (Vec::new(), String::new());
+        loop {
+            let mut piece = [0; 64 * 1024];
+            let read = stream.read(&mut piece).await.unwrap();
+            if read == 0 {
+                return reads;
+            }
+            let text = String::from_utf8_lossy(&piece[..read]).into_owned();
+            let commands = ["EHLO", "MAIL", "RCPT", "DATA", "BDAT", "QUIT"];
+            let lines = text
+                .lines()
+                .filter(|line| commands.iter().any(|verb| line.starts_with(verb)));
+            let mut answers = String::new();
+            for line in lines.clone() {
+                answers += match &line[..4] {
+                    "EHLO" => "250-here\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+                    "DATA" => "354 go on\r\n",
+                    _ => "250 ok\r\n",
+                };
+            }
+            seen += &text;
+            if seen.ends_with("\r\n.\r\n") && !seen.contains("BDAT") && lines.clone().count() == 0 {
+                answers += "250 ok\r\n";
+            } else {
+                reads.push(lines.count());
+            }
+            stream.write_all(answers.as_bytes()).await.unwrap();
+        }
+    };
+    let (report, reads) = tokio::join!(run(plan, |_| {}), server);
+    assert_eq!(report.unwrap().accepted, 1, "{transfer:?}");
+    reads
+}
+
+#[tokio::test]
+async fn commands_go_out_in_turn_pipelined_or_with_the_message() {
+    // EHLO, then the commands of the message, then QUIT.
+    assert_eq!(reads_before_the_message(Transfer::InTurn).await, [1, 1, 1, 1, 1]);
+    assert_eq!(reads_before_the_message(Transfer::Pipelined).await, [1, 3, 1]);
+    assert_eq!(reads_before_the_message(Transfer::Chunked).await, [1, 3, 1]);
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_accepted_counts_although_a_recipient_was_refused() {
+    for (script, refused, accepted) in [
+        ("rcpt to=r0@* reply 452 4.2.2 full", None, 3),
+        ("mail reply 550 5.7.1 no", Some(550), 0),
+        ("rcpt reply-close 421 4.3.2 not now", Some(421), 0),
+    ] {
+        let config = SinkConfig {
+            script: format!("ehlo offer CHUNKING\n{script}\n").parse().unwrap(),
+            ..SinkConfig::default()
+        };
+        let (address, _stop) = sink(config).await;
+        let mut plan = LoadPlan::new(address);
+        (plan.messages, plan.connections, plan.recipients) = (3, 1, 2);
+        plan.transfer = Transfer::Chunked;
+        let report = run(plan, |_| {}).await.unwrap();
+        assert_eq!(
+            (report.accepted, report.unknown),
+            (accepted, 0),
+            "{script}: {report:?}"
+        );
+        let codes: Vec<_> = report.refused.into_iter().collect();
+        assert_eq!(codes, Vec::from_iter(refused.map(|code| (code, 3))), "{script}");
+    }
 }
 
 fn certified(mode: TlsMode) -> (SinkConfig, TrustRoots) {

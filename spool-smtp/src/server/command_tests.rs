@@ -86,8 +86,17 @@ fn parameters_are_applied_or_refused() {
         ("SIZE=-1", reply::BAD_PARAMETER),
         ("SIZE=", reply::BAD_PARAMETER),
         ("SIZE=99999999999999999999999", reply::BAD_PARAMETER),
+        ("SIZE", reply::BAD_PARAMETER),
         ("SIZE=1 SIZE=2", reply::BAD_PARAMETER),
+        ("SIZE=1 size=1", reply::BAD_PARAMETER),
+        ("BODY", reply::BAD_PARAMETER),
         ("BODY=8BITMIME BODY=7BIT", reply::BAD_PARAMETER),
+        ("BODY=7BIT BODY=7BIT", reply::BAD_PARAMETER),
+        ("AUTH", reply::BAD_PARAMETER),
+        ("SMTPUTF8=1", reply::UNKNOWN_PARAMETER),
+        ("REQUIRETLS=1", reply::UNKNOWN_PARAMETER),
+        ("SIZE=x BODY=BINARYMIME", reply::BAD_PARAMETER),
+        ("BODY=BINARYMIME SIZE=x", reply::BODY_NOT_IMPLEMENTED),
         ("BODY=9BIT", reply::BAD_PARAMETER),
         ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
         ("RET=BODY", reply::BAD_PARAMETER),
@@ -129,6 +138,13 @@ fn verbs_are_known_or_refused() {
         ("HELP", Ok(Command::Help)),
         ("DATA x", Err(reply::SYNTAX)),
         ("VRFY", Err(reply::SYNTAX)),
+        ("EXPN", Err(reply::NOT_IMPLEMENTED)),
+        ("ETRN x", Err(reply::NOT_IMPLEMENTED)),
+        ("ATRN", Err(reply::NOT_IMPLEMENTED)),
+        ("BURL x", Err(reply::NOT_IMPLEMENTED)),
+        ("LHLO a", Err(reply::NOT_IMPLEMENTED)),
+        (" ", Err(reply::UNKNOWN)),
+        (" QUIT", Err(reply::SYNTAX)),
         ("EHLO", Err(reply::SYNTAX)),
         ("EHLO a b", Err(reply::SYNTAX)),
         ("EHLO bücher", Err(reply::BAD_CHARACTER)),
@@ -153,6 +169,21 @@ fn verbs_are_known_or_refused() {
                 initial: Some(InitialResponse::new("=")),
             }),
         ),
+        ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),
+        ("XCLIENTS", Err(reply::UNKNOWN)),
+        ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
+        ("", Err(reply::UNKNOWN)),
+        ("FROB", Err(reply::UNKNOWN)),
+        ("DATABASE", Err(reply::UNKNOWN)),
+        ("POST / HTTP/1.1", Err(reply::NOT_SMTP)),
+    ] {
+        assert_eq!(parse(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn chunks_have_a_size_and_may_be_the_last() {
+    for (line, expected) in [
         ("BDAT 5 last", Ok(Command::Bdat { size: 5, last: true })),
         ("bdat 0", Ok(Command::Bdat { size: 0, last: false })),
         (
@@ -171,13 +202,6 @@ fn verbs_are_known_or_refused() {
         ("BDAT 5 LAST x", Err(reply::BAD_CHUNK)),
         ("BDAT 5 FIRST", Err(reply::BAD_CHUNK)),
         ("BDATA", Err(reply::UNKNOWN)),
-        ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),
-        ("XCLIENTS", Err(reply::UNKNOWN)),
-        ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
-        ("", Err(reply::UNKNOWN)),
-        ("FROB", Err(reply::UNKNOWN)),
-        ("DATABASE", Err(reply::UNKNOWN)),
-        ("POST / HTTP/1.1", Err(reply::NOT_SMTP)),
     ] {
         assert_eq!(parse(line), expected, "{line}");
     }

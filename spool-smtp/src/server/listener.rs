@@ -102,10 +102,9 @@ impl Listener {
         }
     }
 
-    /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone. A connection keeps
-    /// the configuration that is the newest when it is accepted.
-    /// Then it stops listening; the sessions observe the same `shutdown` and end after their current transaction.
-    /// It returns when the last one has ended.
+    /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone. Then it stops
+    /// listening; the sessions observe the same `shutdown` and end after their current transaction. It returns when the last one has
+    /// ended. A connection keeps the configuration that is the newest when it is accepted.
     pub async fn run(
         self,
         config: watch::Receiver<Arc<ServerConfig>>,

@@ -323,49 +323,36 @@ fn connections_through_a_proxy_count_for_their_clients() {
 
 #[tokio::test(start_paused = true)]
 async fn a_header_has_five_seconds() {
-    let peer = || Peer::from("192.0.2.1:4711".parse::<SocketAddr>().unwrap());
+    let unnamed = async |mut ours: tokio::io::DuplexStream, stopped| {
+        let peer = Peer::from("192.0.2.1:4711".parse::<SocketAddr>().unwrap());
+        let config = ServerConfig::default();
+        let client = named(&mut ours, peer, Opening::Plain, &config, stopped).await;
+        client.is_none()
+    };
     for drips in [false, true] {
-        let (mut theirs, mut ours) = tokio::io::duplex(1024);
+        let (mut theirs, ours) = tokio::io::duplex(1024);
         let (_stop, stopped) = watch::channel(false);
         let begun = tokio::time::Instant::now();
-        let waiting = tokio::spawn(async move {
-            named(
-                &mut ours,
-                peer(),
-                Opening::Plain,
-                &ServerConfig::default(),
-                stopped,
-            )
-            .await
-            .is_none()
-        });
-        for byte in b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25" {
-            if !drips || theirs.write_all(&[*byte]).await.is_err() {
-                break;
+        let drip = async {
+            for byte in b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25" {
+                if !drips || theirs.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        assert!(waiting.await.unwrap());
+        };
+        let (is_unnamed, ()) = tokio::join!(unnamed(ours, stopped), drip);
+        assert!(is_unnamed);
         assert!(
             (5..=6).contains(&begun.elapsed().as_secs()),
             "{:?}",
             begun.elapsed()
         );
     }
-    let (_theirs, mut ours) = tokio::io::duplex(1024);
+    let (_theirs, ours) = tokio::io::duplex(1024);
     let (stop, stopped) = watch::channel(false);
-    let waiting = tokio::spawn(async move {
-        named(
-            &mut ours,
-            peer(),
-            Opening::Plain,
-            &ServerConfig::default(),
-            stopped,
-        )
-        .await
-        .is_none()
-    });
     let begun = tokio::time::Instant::now();
-    stop.send(true).unwrap();
-    assert!(waiting.await.unwrap() && begun.elapsed() < Duration::from_secs(1));
+    let (is_unnamed, sent) = tokio::join!(unnamed(ours, stopped), async { stop.send(true) });
+    sent.unwrap();
+    assert!(is_unnamed && begun.elapsed() < Duration::from_secs(1));
 }

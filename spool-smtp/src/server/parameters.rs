@@ -30,18 +30,17 @@ pub(super) fn of_mail(parameters: &str) -> Result<OfMail, ServerReply> {
     let (mut of_mail, mut size, mut body) = (OfMail::default(), None, None);
     let known = &mut of_mail.known;
     each(parameters, |name, value| {
-        match (name, value) {
-            ("SIZE", value) => once(&mut size, octets(value.unwrap_or_default()))?,
-            ("BODY", Some(value)) if value.eq_ignore_ascii_case("BINARYMIME") => {
-                return Err(reply::BODY_NOT_IMPLEMENTED);
-            }
-            ("BODY", value) => once(&mut body, kind(value.unwrap_or_default()))?,
-            ("RET", value) => once(&mut known.ret, Ret::parse(value.unwrap_or_default()))?,
-            ("ENVID", value) => once(&mut known.envid, decoded(value.unwrap_or_default(), MAX_ENVID))?,
-            ("SMTPUTF8", None) => known.smtputf8 = true,
-            ("REQUIRETLS", None) => known.requiretls = true,
-            ("AUTH", Some(value)) if (1..=MAX_AUTH).contains(&value.len()) => of_mail.auth = true,
-            ("AUTH", _) => return Err(reply::BAD_PARAMETER),
+        let text = value.unwrap_or_default();
+        match name {
+            "SIZE" => once(&mut size, octets(text))?,
+            "BODY" if text.eq_ignore_ascii_case("BINARYMIME") => return Err(reply::BODY_NOT_IMPLEMENTED),
+            "BODY" => once(&mut body, kind(text))?,
+            "RET" => once(&mut known.ret, Ret::parse(text))?,
+            "ENVID" => once(&mut known.envid, decoded(text, MAX_ENVID))?,
+            "SMTPUTF8" if value.is_none() => known.smtputf8 = true,
+            "REQUIRETLS" if value.is_none() => known.requiretls = true,
+            "AUTH" if (1..=MAX_AUTH).contains(&text.len()) => of_mail.auth = true,
+            "AUTH" => return Err(reply::BAD_PARAMETER),
             _ => return Ok(false),
         }
         Ok(true)
@@ -130,15 +129,33 @@ fn decoded(value: &str, most: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{of_mail as mail, of_rcpt as rcpt, *};
     use proptest::prelude::*;
 
-    fn mail(parameters: &str) -> Result<OfMail, ServerReply> {
-        of_mail(parameters)
+    #[test]
+    fn a_size_is_digits_and_never_wraps() {
+        for (value, expected) in [
+            ("0", Ok(0)),
+            ("00000000000000000007", Ok(7)),
+            ("18446744073709551615", Ok(u64::MAX)),
+            ("18446744073709551616", Ok(u64::MAX)),
+            ("99999999999999999999", Ok(u64::MAX)),
+            ("999999999999999999999", Err(reply::BAD_PARAMETER)),
+            ("+1", Err(reply::BAD_PARAMETER)),
+            ("1x", Err(reply::BAD_PARAMETER)),
+        ] {
+            let size = mail(&format!(" SIZE={value}")).map(|of_mail| of_mail.size);
+            assert_eq!(size, expected, "{value}");
+        }
     }
 
-    fn rcpt(parameters: &str) -> Result<(Option<Notify>, Option<String>), ServerReply> {
-        of_rcpt(parameters)
+    #[test]
+    fn a_mailbox_of_auth_has_a_length() {
+        let auth = |length| mail(&format!(" AUTH={}", "a".repeat(length))).map(|of_mail| of_mail.auth);
+        assert_eq!(auth(256), Ok(true));
+        for length in [0, 257] {
+            assert_eq!(auth(length), Err(reply::BAD_PARAMETER), "{length}");
+        }
     }
 
     #[test]

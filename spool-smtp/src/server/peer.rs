@@ -67,3 +67,27 @@ impl Peer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::reply;
+
+    #[test]
+    fn a_connection_counts_for_one_client_at_a_time() {
+        let config = ServerConfig {
+            connections_per_client: 1,
+            ..ServerConfig::default()
+        };
+        let client = |text: &str| ClientKey::address(text.parse().unwrap());
+        let peer = || Peer::from("192.0.2.9:25".parse::<SocketAddr>().unwrap());
+        let (mut one, mut other) = (peer(), peer());
+        one.counts_as(client("192.0.2.1"), &config).unwrap();
+        let refused = other.counts_as(client("192.0.2.1"), &config);
+        assert_eq!(refused, Err(reply::TOO_MANY_CONNECTIONS));
+        // Named again as the same client, it has the place that it had.
+        one.counts_as(client("192.0.2.1"), &config).unwrap();
+        one.counts_as(client("192.0.2.2"), &config).unwrap();
+        other.counts_as(client("192.0.2.1"), &config).unwrap();
+    }
+}

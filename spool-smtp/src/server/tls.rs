@@ -23,7 +23,7 @@ pub(super) const HANDSHAKE_MEMORY: u64 = 64 << 10;
 /// How many bytes a session buffers while the client does not read. It gets only a few replies at once.
 const SEND_BUFFER: usize = 32 << 10;
 
-/// The TLS of the ingress. Cloning shares it, certificate and all.
+/// The TLS of a server, which is the ingress or the sink. Cloning shares it, certificate and all.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     acceptor: Hidden<TlsAcceptor>,

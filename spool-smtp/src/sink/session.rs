@@ -76,6 +76,7 @@ pub(super) async fn serve(stream: TcpStream, shared: &SinkState, open: usize) ->
     session.flush().await?;
     if session.stream.is_tls() {
         // With the closing alert; TCP ends when the stream is dropped.
+        session.deadline.restart(shared.config.idle_timeout);
         let _ = session.deadline.bound(session.stream.shutdown()).await;
     }
     Ok(())
@@ -112,12 +113,12 @@ impl<'s> SinkSession<'s> {
 
     /// Writes all bytes; fails if that takes longer than the patience.
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let stream = &mut self.stream;
+        let (patience, stream) = (self.patience(), &mut self.stream);
         let written = async {
             stream.write_all(bytes).await?;
             stream.flush().await
         };
-        self.deadline.restart(self.shared.config.idle_timeout);
+        self.deadline.restart(patience);
         let late = || Err(io::ErrorKind::TimedOut.into());
         self.deadline.bound(written).await.unwrap_or_else(late)
     }

@@ -30,7 +30,7 @@ pub(super) struct AddressList<'t> {
 /// What a `;` outside a group and a `)` without a `(` are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strays {
-    /// The one ends an address, and the other is an error.
+    /// A `;` ends an address; a `)` is an error.
     Refused,
     /// Words of a name, as in `Ada ;) <ada@example.org>`: the domain of an author must not depend on them.
     Ignored,
@@ -152,7 +152,7 @@ fn token<'t>(rest: &mut &'t str, strays: Strays) -> Result<Option<&'t str>, &'st
     Ok(None)
 }
 
-/// Bytes of what begins `text` and ends with `end`: a comment, in which others may be, a quoted string, or a domain literal.
+/// The length of the comment, quoted string or domain literal that `text` begins with. It ends with `end`; comments may be nested.
 fn enclosed(text: &str, end: char) -> Option<usize> {
     let (mut depth, mut escaped) = (1_usize, false);
     for (at, c) in text.char_indices().skip(1) {

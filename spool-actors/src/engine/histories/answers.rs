@@ -164,11 +164,10 @@ impl Life {
                 Work::Remove => message.is_none() && is_removed,
                 Work::Recover(_) => message.is_some_and(frozen) && !is_removed,
                 Work::Reroute(NewRoute::To(hops)) => message.is_none_or(|message| message.next_hops == *hops),
-                Work::Reroute(NewRoute::ByConfig)
-                | Work::RemoveForHook
-                | Work::GiveUp(_)
-                | Work::Interrupted
-                | Work::Divide => true,
+                Work::Reroute(NewRoute::ByConfig) => true,
+                Work::RemoveForHook | Work::GiveUp(_) | Work::Interrupted | Work::Divide => {
+                    unreachable!("the engine's own work has no answer")
+                }
             };
             assert!(holds, "{id} is not as was asked for: {operated:?}: {message:?}");
             if message.is_none() {

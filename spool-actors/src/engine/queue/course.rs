@@ -81,8 +81,8 @@ impl<W: World> Queue<W> {
         Some(content)
     }
 
-    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed; and `more` while the end of its session
-    /// is being written.
+    /// A message takes `footprint` bytes beside its body: this is known once it was read or changed. While the end of its session is being
+    /// written, it takes `more` bytes as well.
     pub(in crate::engine) fn weighed(&mut self, id: MessageId, footprint: u64, more: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.size = entry.size.with_rest(footprint);

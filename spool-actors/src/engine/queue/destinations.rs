@@ -17,7 +17,7 @@ pub(super) struct Destination<W: World> {
     pub(super) messages: usize,
     /// Due messages in order; messages that left the line otherwise are skipped when their turn comes.
     pub(super) line: VecDeque<MessageId>,
-    /// How many are really in it, and beyond.
+    /// How many messages are really in the line, and how many are further on.
     pub(super) counts: Counts,
     /// They are in memory and ready to be sent, and have no permit; the start of their attempt may be on disk.
     pub(super) armed: VecDeque<MessageId>,

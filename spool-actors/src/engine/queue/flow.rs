@@ -298,8 +298,8 @@ impl<W: World> Queue<W> {
         !self.starved.contains(&destination) && self.at(destination).is_some_and(is_next)
     }
 
-    /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be given up. Without
-    /// a route the others go to the end of it: their order means nothing, as each of them stands in another line once it has a route.
+    /// Takes the expired messages from the first `limit` in a line that does not move. Messages without a route go to the end of their
+    /// line instead of staying in front, so that all are checked in turn.
     pub(in crate::engine) fn take_expired(
         &mut self,
         destination: DestinationId,

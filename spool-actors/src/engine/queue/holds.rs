@@ -10,9 +10,10 @@ use std::sync::Arc;
 /// What holds a message.
 #[derive(Debug)]
 pub(crate) struct Explained {
-    /// In order.
+    /// What holds it, in the order in which it holds.
     pub(crate) holds: Vec<Hold>,
-    /// Whose limits come next, its next hops, and how many others are before it there; `None` when it is not on its way to a session.
+    /// The destination whose limits hold it next, its next hops, and how many messages are before it there; `None` when it is not on its
+    /// way to a session.
     pub(crate) destination: Option<(DestinationId, Arc<[NextHop]>, usize)>,
 }
 

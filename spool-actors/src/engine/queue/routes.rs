@@ -43,7 +43,8 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The generation of a destination that is that of all recipients; or of one that is to be checked.
+    /// The generation that a destination gets: the current one if all recipients of the message go there (`whole`), otherwise an outdated
+    /// one, so that the route is checked again.
     pub(in crate::engine) const fn generation_of(&self, whole: bool) -> u32 {
         match whole {
             true => self.generation,
@@ -79,33 +80,25 @@ impl<W: World> Queue<W> {
         entry.is_some_and(|entry| entry.is_stale(self.generation))
     }
 
-    /// Whether mail has no route only because the built-in sink has not started yet.
-    fn is_routing_incomplete(&self) -> bool {
-        matches!(&self.routing, Routing::ToBuiltInSink(sink) if sink.is_empty())
-    }
-
     /// Whether the current routing has no route for this message.
     pub(in crate::engine) fn has_no_route(&self, id: MessageId) -> bool {
         let slot = |entry: &Entry<W>| self.at(entry.destination);
         let entry = self.entries.get(&id);
         let entry = entry.filter(|entry| !entry.is_stale(self.generation));
-        !self.is_routing_incomplete() && entry.and_then(slot).is_some_and(Destination::is_nowhere)
+        entry.and_then(slot).is_some_and(Destination::is_nowhere)
     }
 
     /// How many messages have no route, once the routes of all were checked.
     pub(in crate::engine) fn without_route(&self) -> usize {
         let nowhere = self.by_hops.get(&[][..]).copied();
         let slot = nowhere.and_then(|id| self.at(id));
-        match self.is_routing_incomplete() {
-            true => 0,
-            false => slot.map_or(0, |slot| slot.messages),
-        }
+        slot.map_or(0, |slot| slot.messages)
     }
 
-    /// The destination of messages without a route, unless delivery is paused or the built-in sink has not started yet.
+    /// The destination of messages without a route, unless delivery is paused.
     pub(in crate::engine) fn nowhere(&self) -> Option<DestinationId> {
         let nowhere = self.by_hops.get(&[][..]).copied();
-        nowhere.filter(|_| !self.paused && !self.is_routing_incomplete())
+        nowhere.filter(|_| !self.paused)
     }
 
     /// An operation or an attempt has returned a message to the queue: sets the route that was noted for it meanwhile, or notes that its route
@@ -275,7 +268,7 @@ impl<W: World> Queue<W> {
         Some(Arc::clone(&noted.reroute.as_ref()?.next_hops))
     }
 
-    /// The route was not written; `news`: nor was the event that reports it.
+    /// The route was not written. `news`: the event that reports it was not written either.
     pub(in crate::engine) fn put_back_route_news(&mut self, id: MessageId, news: bool) {
         if let Some(entry) = self.entries.get_mut(&id).filter(|_| news) {
             entry.route_told = false;

@@ -39,7 +39,7 @@ impl Verify {
         };
         let message = console::input(Some(&self.file), MAX_MESSAGE)?;
         let message = crlf(message.into())
-            .map_err(|at| Failure::Failed(format!("{}: has a NUL at byte {at}", self.file.display())))?;
+            .map_err(|at| Failure::Failed(format!("the message has a NUL at byte {at}")))?;
         let verdicts = ask(&config, |dns| async move {
             verify(&message, &dns, SystemClock.now()).await
         })?;

@@ -44,7 +44,8 @@ pub(in crate::store) enum Kind {
 }
 
 impl Kind {
-    /// Every kind: those of the variants of [`Change`](crate::store::Change) in their order, then the gap, which is none.
+    /// Every kind: first those of the variants of [`Change`](crate::store::Change), in their order, then the gap, which has no variant. A
+    /// new kind goes before the gap.
     pub(in crate::store) const ALL: [Self; 8] = [
         Self::Add,
         Self::Mark,

@@ -169,21 +169,24 @@ async fn credentials_go_only_over_what_they_may_go() {
     };
     let refuses = vec![HELLO, tls_ehlo.clone(), Say(b"454 4.7.0 no TLS now\r\n")];
     let plain = vec![HELLO, PLAIN, IN, OK, OK, GO, TAKEN];
-    use TlsPolicy::{None, Opportunistic, Required, Verify};
+    use TlsPolicy as Over;
     let cases = [
-        (tls(Cert::Good), Verify, true),
-        (tls(Cert::SelfSigned), Verify, false),
-        (tls(Cert::SelfSigned), Required, true),
-        (tls(Cert::Stolen), Required, false),
-        (plain.clone(), Required, false),
-        (plain.clone(), Verify, false),
-        (plain.clone(), None, true),
+        (tls(Cert::Good), Over::Verify, true),
+        (tls(Cert::SelfSigned), Over::Verify, false),
+        (tls(Cert::SelfSigned), Over::Required, true),
+        (tls(Cert::Stolen), Over::Required, false),
+        (plain.clone(), Over::Required, false),
+        (plain.clone(), Over::Verify, false),
+        (plain.clone(), Over::None, true),
+        // It counts as `required`: whoever removes STARTTLS must not get the secret.
+        (plain.clone(), Over::Opportunistic, false),
+        (tls(Cert::SelfSigned), Over::Opportunistic, true),
         // Plaintext is allowed, but after TLS has failed there is no attempt without it.
-        (refuses, None, false),
+        (refuses, Over::None, false),
     ];
     for (n, (script, security, expected)) in cases.into_iter().enumerate() {
-        for policy in [None, Opportunistic] {
-            if security == None && policy == None && n == 7 {
+        for policy in [Over::None, Over::Opportunistic] {
+            if security == Over::None && policy == Over::None && n == 9 {
                 // Without TLS.
                 continue;
             }

@@ -191,7 +191,8 @@ impl Clients {
         &self.connections
     }
 
-    /// Counts a new connection of `client`, which is open until the guard is dropped; `None` when it has opened too many.
+    /// For tests: counts a new connection of `client`, which is open until the guard is dropped; `None` when it has opened too many.
+    #[doc(hidden)]
     pub fn connect(&self, client: IpAddr) -> Option<OpenConnection> {
         self.open(ClientKey::address(client), usize::MAX).ok()
     }
