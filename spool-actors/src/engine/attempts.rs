@@ -67,6 +67,14 @@ impl<W: World> Engine<W> {
         let result = attempt.report.result;
         tracing::debug!(%id, flow = ?message.flows, "{result}");
         message.state.in_flight = None;
+        let refusal = self.queue.afterwards(id).and_then(|noted| noted.refusal.take());
+        let begun = self.queue.is_begun(id);
+        if refusal.is_some() && !begun && self.queue.leave_to_notes(id) {
+            return;
+        }
+        if self.queue.is_frozen_unbegun(id) {
+            return self.queue.waits(id, Status::Frozen, self.now);
+        }
         if let Some(held) = self.asked_to_freeze(&mut message, now) {
             return self.conclude(Round {
                 freeze: Some(held),
@@ -76,13 +84,13 @@ impl<W: World> Engine<W> {
         if self.queue.is_expired(id, self.now) {
             return self.give_up(message, body, &result.to_string());
         }
-        match self.queue.afterwards(id).and_then(|noted| noted.refusal.take()) {
+        match refusal {
             // Another start must not come before its end is known: on disk it would undo what was noted.
             Some(_) if self.queue.afterwards(id).is_some_and(|noted| noted.pending > 0) => {
                 self.write_back(id, message.spooled_at)
             }
             Some(Refusal::NotWritten(error)) => self.cannot_begin(id, &error),
-            Some(Refusal::Withdrawn) if !self.queue.is_begun(id) => self.queue.recalled(id, self.now),
+            Some(Refusal::Withdrawn) if !begun => self.queue.recalled(id, self.now),
             Some(Refusal::Withdrawn) => self.write_back(id, message.spooled_at),
             // The agent itself refused: it is not called again at once.
             None => {
@@ -106,6 +114,7 @@ impl<W: World> Engine<W> {
         let now = self.now.wall;
         let id = message.id;
         self.set_right(&mut message);
+        let freeze_told = self.queue.is_frozen_unbegun(id);
         let freeze = self.asked_to_freeze(&mut message, now);
         let mut hosts = attempt.report.before.iter();
         let in_doubt = attempt.report.in_doubt() || hosts.any(|host| host.report.in_doubt());
@@ -130,6 +139,7 @@ impl<W: World> Engine<W> {
         }
         self.conclude(Round {
             freeze,
+            freeze_told,
             kinds,
             relayed,
             // Nothing was decided, and the body was not read: the round that follows at once decides about a notice.

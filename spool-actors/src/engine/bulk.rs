@@ -5,14 +5,13 @@
 //! fails. What the engine has to do by itself is done one after the other within each kind of work.
 
 use super::jobs::Wanted;
-use super::queue::{Claim, Note};
-use super::tag::Tag;
+use super::queue::Claim;
 use super::work::{Work, WorkId};
 use super::{Answer, Effect, Engine, World};
 use crate::errors::operation_error;
 use crate::outcome::{NewRoute, Outcome};
-use spool_core::store::{Change, StoreError};
-use spool_core::{Frozen, MessageId, Routing, SpoolError, Status};
+use spool_core::store::StoreError;
+use spool_core::{MessageId, Routing, SpoolError};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Bytes of memory that one step asks for, and one message more; with a small limit, an eighth of that.
@@ -190,7 +189,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn claim(&mut self, work_id: WorkId, work: &Work, ids: Vec<MessageId>) {
+    pub(super) fn claim(&mut self, work_id: WorkId, work: &Work, ids: Vec<MessageId>) {
         if let Work::Recover(archive) = work {
             return self.fetch(work_id, *archive, ids);
         }
@@ -246,61 +245,6 @@ impl<W: World> Engine<W> {
         self.queue.let_go_of_all();
         let wanted = Wanted::Claimed(work_id, work.clone(), ids);
         self.effects.push(Effect::WaitForMemory { bytes, wanted });
-    }
-
-    /// Notes what is to become of a message when its session ends. It is on disk before.
-    fn note_for_end(&mut self, work: WorkId, todo: &Work, id: MessageId) {
-        if let Work::Reroute(to) = todo {
-            return self.reroute_later(work, id, to);
-        }
-        // With the start of the attempt: after a crash the message is in doubt, and frozen or not as requested.
-        let now = self.now.wall;
-        let freeze = matches!(todo, Work::Freeze);
-        let (status, frozen) = match freeze {
-            true => (Status::Frozen, Some(Box::new(Frozen::held(now, None)))),
-            false => (Status::SendAt(now), None),
-        };
-        let change = Change::Mark {
-            id,
-            status,
-            frozen,
-            // Not before its session has begun.
-            in_flight: self.queue.is_begun(id).then_some(now),
-            events: Vec::new(),
-        };
-        self.commit_note(work, id, Note::Freeze(freeze), change);
-    }
-
-    pub(super) fn commit_note(&mut self, work: WorkId, id: MessageId, note: Note, change: Change) {
-        if let Some(noted) = self.queue.afterwards(id) {
-            noted.pending += 1;
-        }
-        self.commit(change, Tag::NotedWhileSending { work, id, note }, true);
-    }
-
-    /// The disk has answered what is to become of a message when its session ends. If that is over already, nobody looked at
-    /// the note: it is done now.
-    pub(super) fn noted(
-        &mut self,
-        work_id: WorkId,
-        id: MessageId,
-        note: Note,
-        result: Result<(), StoreError>,
-    ) {
-        if let Some(noted) = self.queue.afterwards(id) {
-            noted.pending = noted.pending.saturating_sub(1);
-        }
-        if let Err(error) = result {
-            return self.done_with(work_id, Err(operation_error(error)));
-        }
-        let Some(work) = self.bulks.work(work_id) else {
-            return;
-        };
-        // One that was delivered meanwhile has nothing left to be frozen or sent.
-        if self.queue.note_while_sending(id, note) || self.queue.status(id, self.now).is_none() {
-            return self.done_with(work_id, Ok(()));
-        }
-        self.claim(work_id, &work, vec![id]);
     }
 
     /// Lets an operation wait until the change of a message is on disk. It fails at once when the spool has ended.

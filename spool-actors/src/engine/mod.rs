@@ -23,6 +23,7 @@ mod jobs;
 mod keys;
 mod learning;
 mod limits;
+mod notes;
 mod notice;
 mod presend;
 mod pump;

@@ -107,12 +107,13 @@ impl<W: World> Engine<W> {
             mut message,
             fate,
             freeze,
+            freeze_told,
             mut kinds,
             ..
         } = round;
         kinds.extend((fate == Fate::Failed { expired: true }).then_some(EventKind::Expired));
         told(&mut kinds, &decision, id);
-        let after = self.status_after(&mut message, fate, freeze, &decision, &mut kinds);
+        let after = self.status_after(&mut message, fate, (freeze, freeze_told), &decision, &mut kinds);
         if let Some(given_up) = given_up {
             let then = match (after, id) {
                 (Some(_), _) => "frozen",
@@ -166,7 +167,7 @@ impl<W: World> Engine<W> {
         &self,
         message: &mut Message,
         fate: Fate,
-        freeze: Option<Box<Frozen>>,
+        (freeze, freeze_told): (Option<Box<Frozen>>, bool),
         decision: &Decision,
         kinds: &mut Vec<EventKind>,
     ) -> Option<Status> {
@@ -176,7 +177,9 @@ impl<W: World> Engine<W> {
                 kinds.push(EventKind::Delivered);
                 return None;
             }
-            Fate::Delayed { .. } if frozen.is_some() => kinds.push(EventKind::Frozen),
+            Fate::Delayed { .. } if frozen.is_some() => {
+                kinds.extend((!freeze_told).then_some(EventKind::Frozen));
+            }
             Fate::Delayed {
                 until,
                 rate_limited: true,

@@ -14,6 +14,8 @@ pub(super) struct Round {
     pub(super) fate: Fate,
     /// Why it is frozen, if an operation asked for that.
     pub(super) freeze: Option<Box<Frozen>>,
+    /// Whether the event of that is written.
+    pub(super) freeze_told: bool,
     /// Events beside those that follow from the fate.
     pub(super) kinds: Vec<EventKind>,
     /// Recipients that asked for SUCCESS and were taken by a hop without DSN.
@@ -32,6 +34,7 @@ impl Round {
             body,
             fate,
             freeze: None,
+            freeze_told: false,
             kinds: Vec::new(),
             relayed: Vec::new(),
             by_hand: false,

@@ -160,7 +160,11 @@ impl History {
 
     /// The last event of a message says where it is.
     pub(crate) async fn agree(&self, life: &Life, id: MessageId, kind: &EventKind) {
-        let queue = ask(life, Get(id)).await.unwrap().map(|details| details.queue);
+        let details = ask(life, Get(id)).await.unwrap();
+        let queue = details
+            .as_ref()
+            .map(|details| details.queue)
+            .map_err(Clone::clone);
         let agrees = match kind {
             EventKind::Spooled | EventKind::Recovered(_) => {
                 matches!(queue, Ok(Queue::Active | Queue::Frozen))
@@ -175,7 +179,17 @@ impl History {
             EventKind::Quarantined(_) => queue == Ok(Queue::Quarantine),
             other => panic!("{id}: ends with {other:?}"),
         };
-        assert!(agrees, "{id}: its last event is {kind:?}, and it is in {queue:?}");
+        let events = || {
+            self.told
+                .values()
+                .filter(|event| event.id == Some(id))
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            agrees,
+            "{id}: its last event is {kind:?}, and it is in {queue:?}: {details:#?}, {:#?}",
+            events()
+        );
     }
 }
 

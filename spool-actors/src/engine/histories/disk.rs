@@ -3,7 +3,7 @@
 use super::ledger::Ledger;
 use bytes::Bytes;
 use spool_core::store::{Addition, Archived, Change, NewMessage, Outcome as End, Recovered, RememberedKey};
-use spool_core::{Message, MessageId, MessageState, Related};
+use spool_core::{Event, EventKind, Message, MessageId, MessageState, Related, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct Disk {
     /// How often a message was divided.
     pub(super) divided: usize,
     events: u64,
+    /// Whether the last event about its status says that a message is frozen; none when it was spooled.
+    says_frozen: BTreeMap<MessageId, bool>,
 }
 
 impl Disk {
@@ -60,7 +62,29 @@ impl Disk {
         for event in change.events_mut() {
             self.events += 1;
             event.seq = self.events;
+            follow(&mut self.says_frozen, event);
         }
+        self.apply(change);
+        if let Change::Mark { id, .. } | Change::State { id, .. } = change {
+            self.agrees(*id);
+        }
+    }
+
+    /// What the events say of a message is so after every write: the next one may be cut off. An attempt that is in doubt
+    /// gets its events after the restart.
+    fn agrees(&self, id: MessageId) {
+        let Some(state) = self.message(id).map(|message| &message.state) else {
+            return;
+        };
+        let said = self.says_frozen.get(&id).filter(|_| state.in_flight.is_none());
+        assert!(
+            said.is_none_or(|frozen| *frozen == (state.status == Status::Frozen)),
+            "{id}: the last event does not say that it is {:?}",
+            state.status
+        );
+    }
+
+    fn apply(&mut self, change: &Change) {
         match change {
             Change::Add(addition) => self.add(addition),
             Change::Mark {
@@ -179,6 +203,20 @@ impl Disk {
             .filter(|(id, _)| !self.messages.contains_key(id));
         let archived = archived.map(|(_, (archived, _))| &archived.message);
         self.ledger.balance(listed.chain(archived));
+    }
+}
+
+fn follow(says_frozen: &mut BTreeMap<MessageId, bool>, event: &Event) {
+    let Some(id) = event.id else { return };
+    if matches!(event.kind, EventKind::Frozen) {
+        says_frozen.insert(id, true);
+    }
+    if let EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) = event.kind {
+        says_frozen.insert(id, false);
+    }
+    // Both may come with a frozen message.
+    if let EventKind::Spooled | EventKind::Recovered(_) = event.kind {
+        says_frozen.remove(&id);
     }
 }
 

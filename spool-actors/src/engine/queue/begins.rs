@@ -6,7 +6,7 @@
 
 use super::{Afterwards, Now, Phase, Queue};
 use crate::engine::World;
-use spool_core::{MessageId, Timestamp};
+use spool_core::{MessageId, Status, Timestamp};
 
 impl<W: World> Queue<W> {
     /// Whether the start of the attempt at this message, which has no permit yet, may be written.
@@ -32,6 +32,31 @@ impl<W: World> Queue<W> {
     /// What is noted for the end of the attempt at a message that is being sent, or was.
     pub(in crate::engine) fn afterwards(&mut self, id: MessageId) -> Option<&mut Afterwards> {
         self.entries.get_mut(&id)?.phase.afterwards()
+    }
+
+    /// Whether an operation froze a message whose session has not begun. Disk and events say so already.
+    pub(in crate::engine) fn is_frozen_unbegun(&mut self, id: MessageId) -> bool {
+        !self.is_begun(id) && self.afterwards(id).is_some_and(|noted| noted.freeze)
+    }
+
+    /// An attempt did not begin: with notes still being written, [`Queue::noted`] decides where its message goes. Returns whether it
+    /// does.
+    pub(in crate::engine) fn leave_to_notes(&mut self, id: MessageId) -> bool {
+        let Some(noted) = self.afterwards(id).filter(|noted| noted.pending > 0) else {
+            return false;
+        };
+        noted.undecided = true;
+        true
+    }
+
+    /// A note was written, or could not be.
+    pub(in crate::engine) fn noted(&mut self, id: MessageId, now: Now) {
+        match self.afterwards(id) {
+            Some(noted) if !noted.undecided || noted.pending > 0 => {}
+            Some(noted) if noted.freeze => self.waits(id, Status::Frozen, now),
+            Some(_) => self.recalled(id, now),
+            None => {}
+        }
     }
 
     /// The start of an attempt that has its session is being written: operations wait until it is.

@@ -95,6 +95,9 @@ impl<W: World> Queue<W> {
         let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
         match (phase, note) {
             (Some(Phase::Running(_, _, noted)), Note::Freeze(freeze)) => noted.freeze = freeze,
+            (Some(Phase::Settling(_, noted)), Note::Freeze(freeze)) if noted.undecided => {
+                noted.freeze = freeze
+            }
             // It is given to the message when the end of the session is written: that is so from the end of the session on.
             (Some(Phase::Running(_, _, noted) | Phase::Settling(_, noted)), Note::Route(route)) => {
                 noted.reroute = Some(route);

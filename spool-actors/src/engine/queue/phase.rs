@@ -50,6 +50,8 @@ pub(in crate::engine) struct Afterwards {
     pub(in crate::engine) is_starting: bool,
     /// Why its attempt was refused its start.
     pub(in crate::engine) refusal: Option<Refusal>,
+    /// Its attempt did not begin, and it goes where the notes that are being written say.
+    pub(super) undecided: bool,
 }
 
 /// Why an attempt that had a session was refused its start.
