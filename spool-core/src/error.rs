@@ -7,7 +7,8 @@ use thiserror::Error;
 /// When to try again after [`AddError::Busy`] or [`SpoolError::Busy`].
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why mail was not accepted. In every case, no part of it is on the spool.
+/// Why mail was not accepted. No part of it is on the spool, except that after a failure of the disk it may be:
+/// repeat it with the same idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AddError {

@@ -1,4 +1,5 @@
-//! The messages that the spool handles, each with its reply. After [`KillAndFlush`] every reply is `Killed`.
+//! The messages that the spool handles, each with its reply. After [`KillAndFlush`] every reply is the reason of the end: `Killed`, or what
+//! had ended the spool before.
 
 pub use super::add::{Add, Quarantine};
 use crate::event_hub::Subscription;

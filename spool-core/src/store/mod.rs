@@ -1,7 +1,7 @@
 //! The file layer: a write-ahead journal with group commit.
 //!
 //! [`Store::commit`] returns only after everything it was given is synced, with the directory wherever a file was created. One
-//! [`Change`] is one atomic frame. The store decides nothing about mail, has no thread and no clock of its own, and is
+//! [`Change`] is one atomic frame. The store decides nothing about mail, has no thread, reads no wall clock, and is
 //! synchronous: its owner brings one writer and any number of readers.
 //!
 //! The rooms are [`fs`] (the file system), `layout` (every name on disk), `journal`, `logs`, `archive` and `care`. A room never
