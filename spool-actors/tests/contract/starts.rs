@@ -1,8 +1,8 @@
 //! When the start of an attempt is recorded, what withdraws it, and what destinations of one path share.
 
 use crate::support::*;
-use spool_actors::{Destinations, NewRoute, Reroute, SetMaxConcurrentJobs};
-use spool_core::{Clock, Hold, NextHop, ShownStatus, Withdrawn};
+use spool_actors::{Destinations, NewRoute, Reroute, SetMaxConcurrentJobs, Subscribe};
+use spool_core::{Clock, EventKind, Hold, NextHop, ShownStatus, Withdrawn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,9 +44,16 @@ async fn an_attempt_without_a_session_leaves_nothing_on_disk() {
 #[tokio::test]
 async fn a_message_that_is_frozen_while_its_session_is_opened_is_not_sent() {
     let mut bench = bench().await;
+    let mut events = bench.ask(Subscribe { since: Some(0) }).await.unwrap();
     let id = bench.add(mail("x")).await;
     let (job, answer) = bench.jobs.next().await;
     assert_eq!(done(&bench.freeze(id).await), 1);
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(
+        event(&mut events).await,
+        EventKind::Frozen,
+        "a crash must not lose it"
+    );
     assert!(!is_begun(&bench));
     assert_eq!(job.begin.record().await, Err(Withdrawn));
     answer.send(not_begun()).unwrap();
@@ -54,6 +61,13 @@ async fn a_message_that_is_frozen_while_its_session_is_opened_is_not_sent() {
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     let state = bench.details(id).await.message.state;
     assert!(state.attempts.is_empty() && state.in_flight.is_none());
+    bench.send(id).await;
+    assert_eq!(
+        event(&mut events).await,
+        EventKind::Unfrozen,
+        "it was frozen once"
+    );
+    bench.answer(accepted()).await;
     end(bench.spool).await;
 }
 
