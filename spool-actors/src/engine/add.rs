@@ -1,7 +1,6 @@
 //! Taking mail in: checks, memory, ids; then the disk, then the answer.
 
 use super::keys::LookUp;
-use super::queue::Reservation;
 use super::tag::{Places, Tag};
 use super::{Answer, Content, DestinationId, Engine, World};
 use crate::errors::add_error;
@@ -45,7 +44,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn add(&mut self, mail: Submission, key: Option<AddKey>) -> Result<(Addition, Places<W>), AddError> {
+    fn add(&mut self, mail: Submission, key: Option<AddKey>) -> Result<(Addition, Places), AddError> {
         // The caller may have used the former routing or, during a change, the one that is about to be set.
         let routing = mail.routing.as_ref();
         let is_current = routing.is_none_or(|routing| routing.is(&self.queue.routing));
@@ -100,22 +99,19 @@ impl<W: World> Engine<W> {
         section: Section,
         status: Status,
         unknown: bool,
-    ) -> (NewMessage, DestinationId, Reservation<W>) {
+    ) -> (NewMessage, DestinationId, bool) {
         let now = self.now.wall;
         let by = Some("its submitter".to_owned());
         let is_frozen = status == Status::Frozen;
         let destination = self.queue.enlist(&section.next_hops);
         // A hook has to be asked first.
-        let reserved = match self.presend || is_frozen {
-            true => Reservation::None,
-            false => self.queue.reserve(destination),
-        };
+        let reserved = !self.presend && !is_frozen && self.queue.reserve(destination);
         let mut new = NewMessage {
             id: self.ids.next(now),
             section,
             status,
             frozen: is_frozen.then(|| Box::new(Frozen::held(now, by))),
-            in_flight: (!matches!(reserved, Reservation::None)).then_some(now),
+            in_flight: reserved.then_some(now),
             state: None,
         };
         if unknown {
@@ -132,7 +128,7 @@ impl<W: World> Engine<W> {
     pub(super) fn add_answered(
         &mut self,
         mut addition: Addition,
-        (reply, places): (W::Reply, Places<W>),
+        (reply, places): (W::Reply, Places),
         result: Result<(), StoreError>,
     ) {
         let key = addition.key.take();
@@ -148,7 +144,7 @@ impl<W: World> Engine<W> {
         self.answer(reply, Answer::Added(answer));
     }
 
-    fn added(&mut self, addition: Addition, places: Places<W>) -> Vec<MessageId> {
+    fn added(&mut self, addition: Addition, places: Places) -> Vec<MessageId> {
         let Addition {
             messages,
             body,
@@ -182,7 +178,6 @@ impl<W: World> Engine<W> {
             };
             tracing::debug!(id = %id, flow = ?flows, "spooled");
             let content = Box::new(Content::new(message, body.clone(), held));
-            let in_line = matches!(reserved, Reservation::None);
             self.queue.added(
                 (destination, places.generation),
                 status,
@@ -193,7 +188,7 @@ impl<W: World> Engine<W> {
             // Under pressure, or when it has to wait for time, what waits in line is read again later.
             let held_up = self.queue.is_held_up(destination, self.now);
             let behind_others = !self.queue.is_next(destination);
-            if in_line && (held_up || (behind_others && self.budget.is_tight())) {
+            if !reserved && (held_up || (behind_others && self.budget.is_tight())) {
                 self.queue.let_go(id);
             }
         }
@@ -203,7 +198,7 @@ impl<W: World> Engine<W> {
         ids
     }
 
-    fn not_added(&mut self, addition: &Addition, places: Places<W>, error: StoreError) -> AddError {
+    fn not_added(&mut self, addition: &Addition, places: Places, error: StoreError) -> AddError {
         for (destination, reserved, _) in places.each {
             self.queue.unreserve(destination, reserved);
             self.queue.delist(destination);

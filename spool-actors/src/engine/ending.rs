@@ -48,7 +48,7 @@ impl<W: World> Engine<W> {
 
     /// Returns every permit to the throttle, also those of messages that are about to be sent.
     pub(super) fn return_all_permits(&mut self) {
-        for permit in self.queue.take_all_permits() {
+        for permit in self.queue.revoke_permits() {
             self.effects.push(Effect::Return(permit, None));
         }
     }

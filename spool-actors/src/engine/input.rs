@@ -171,7 +171,6 @@ impl<W: World> Engine<W> {
             News::Path(destination, path) => self.queue.set_path(destination, path),
             News::Outlook(path, outlook) => self.queue.set_outlook(path, outlook),
             News::Unanswered(path, reason) => self.unanswered(path, &reason),
-            News::Left(destination) => self.queue.left(destination),
             News::Forgotten(path) => self.queue.forget_path(path),
             News::Contended(contended) => self.set_contended(contended),
             News::Opens(at) => self.queue.opens = at,
@@ -187,7 +186,6 @@ impl<W: World> Engine<W> {
 
     fn set_max_jobs(&mut self, max: usize) {
         self.max_jobs = max;
-        self.queue.revoke_permits();
         self.return_all_permits();
         self.queue.pause(max == 0);
     }

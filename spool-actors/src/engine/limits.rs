@@ -48,8 +48,6 @@ pub(crate) enum News {
     Outlook(PathId, Outlook),
     /// A path did not answer, for this reason, and its circuit is open.
     Unanswered(PathId, String),
-    /// A destination that has gone is forgotten: its number may be used again.
-    Left(DestinationId),
     /// A path is forgotten.
     Forgotten(PathId),
     /// Whether destinations wait for permits that cannot be granted, because all jobs or sessions are in use.

@@ -73,8 +73,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use unwritten::Unwritten;
 
-/// Names one list of next hops.
-pub(crate) type DestinationId = u32;
+/// Names one list of next hops, while it has messages. A name is not used again.
+pub(crate) type DestinationId = u64;
 
 /// Values that the engine passes on and does not inspect.
 pub(crate) trait World: Debug + Default + Sized + 'static {

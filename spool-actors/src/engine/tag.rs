@@ -1,7 +1,7 @@
 //! What is remembered of each change until the disk has answered for it.
 
 use super::notice::NewNotice;
-use super::queue::{Known, Note, Reservation, Route};
+use super::queue::{Known, Note, Route};
 use super::work::WorkId;
 use super::{DestinationId, World};
 use spool_core::store::{Archive, Change, Outcome, StoreError};
@@ -27,7 +27,7 @@ pub(crate) struct ToCommit<W: World> {
 #[derive(Debug)]
 pub(crate) enum Tag<W: World> {
     /// A caller added mail and waits for the ids.
-    Added { reply: W::Reply, places: Places<W> },
+    Added { reply: W::Reply, places: Places },
     /// The next hops of an attempt; its start is written after them. `reply` waits for that, if the attempt has its session.
     Routed { reply: Option<W::Reply> },
     /// The start of an attempt. `reply` waits for it, if the attempt has its session.
@@ -72,9 +72,9 @@ pub(crate) enum Tag<W: World> {
 
 /// The places of the messages of an add.
 #[derive(Debug)]
-pub(crate) struct Places<W: World> {
-    /// For each message its line, its place in front of the sessions there, and its memory.
-    pub(super) each: Vec<(DestinationId, Reservation<W>, Held)>,
+pub(crate) struct Places {
+    /// For each message its line, whether it has a place in front of the sessions there, and its memory.
+    pub(super) each: Vec<(DestinationId, bool, Held)>,
     /// The routing that the lines are from.
     pub(super) generation: u32,
 }

@@ -6,8 +6,8 @@ use crate::delivery::DeliveryActor;
 use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, ToCommit, Told, Wanted};
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
-use crate::throttle::Permit;
-use crate::throttle::messages::{Said, Saying, Tell};
+use crate::throttle::messages::{Said, Tell};
+use crate::throttle::{Output, Permit};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
@@ -191,12 +191,13 @@ impl Handler<Said> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
-        for saying in said {
-            let input = match saying {
-                Saying::Granted(destination, permit) => Input::Granted(destination, permit),
-                Saying::News(news) => Input::News(news),
-            };
-            self.feed(input, ctx);
+        for output in said {
+            match output {
+                Output::Granted(destination, permit) => self.feed(Input::Granted(destination, permit), ctx),
+                Output::News(news) => self.feed(Input::News(news), ctx),
+                // Throttle does that itself.
+                Output::LookUp(..) => {}
+            }
         }
     }
 }

@@ -5,21 +5,23 @@
 //! returned or dropped. [`Limits`] makes all decisions; the actor asks the delivery agent for paths and carries out each [`Output`].
 
 mod limits;
-mod memory;
 pub(crate) mod messages;
 mod path;
+mod permit;
+mod turns;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use limits::{Limits, LimitsSetup, Output};
-pub use messages::Permit;
+pub use permit::Permit;
 
 use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, WeakRecipient};
-use messages::{Ask, Dropped, Said, Saying, Tell};
+use messages::{Ask, Said, Tell};
+use permit::Dropped;
 use spool_core::{DeliveryAgent, NextHop, PathLookup};
 use std::sync::Arc;
 
@@ -59,27 +61,16 @@ impl Throttle {
             let mut said = Vec::new();
             let mut looked_up = false;
             for output in self.limits.settle(self.now) {
-                said.push(match output {
+                match output {
                     Output::LookUp(destination, hops) => {
                         looked_up |= self.look_up(destination, &hops, ctx);
-                        continue;
                     }
-                    Output::Granted {
-                        destination,
-                        permit,
-                        path,
-                        epoch,
-                    } => {
-                        let permit = Permit {
-                            throttle: Some(ctx.address().downgrade()),
-                            id: permit,
-                            epoch,
-                            path,
-                        };
-                        Saying::Granted(destination, permit)
+                    Output::Granted(destination, mut permit) => {
+                        permit.throttle = Some(ctx.address().downgrade());
+                        said.push(Output::Granted(destination, permit));
                     }
-                    Output::News(news) => Saying::News(news),
-                });
+                    Output::News(_) => said.push(output),
+                }
             }
             // The spool may have ended.
             if let Some(spool) = self.spool.upgrade().filter(|_| !said.is_empty()) {

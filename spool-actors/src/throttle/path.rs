@@ -1,9 +1,9 @@
 //! One path: the hosts that several destinations may share, their pace, and whose turn it is among the destinations.
 
+use super::turns::{Place, Turns};
 use crate::engine::{DestinationId, Outlook};
 use crate::pace::Pace;
 use spool_core::{NextHop, Timestamp};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See the module.
@@ -19,10 +19,10 @@ pub(super) struct Path {
     pub(super) recent: usize,
     /// Of them, those under which an attempt is made.
     pub(super) running: usize,
-    /// Destinations that wait: by the permits they have, then by the turns that have passed since.
-    pub(super) turns: BTreeSet<(usize, u64, DestinationId)>,
-    /// Its turn among the paths, since it waits.
-    pub(super) turn: Option<u64>,
+    /// Destinations that wait.
+    pub(super) turns: Turns<DestinationId>,
+    /// Its place among the paths that have a destination that waits and room for it.
+    pub(super) place: Option<Place>,
     /// When its outlook must be computed again because time has passed.
     pub(super) opens: Option<Timestamp>,
     /// What was last told of it.
@@ -32,10 +32,11 @@ pub(super) struct Path {
 impl Path {
     /// Whether a destination waits and the path takes one more attempt.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
-        !self.turns.is_empty() && self.pace.free(now, self.out) > 0
+        self.turns.iter().next().is_some() && self.pace.free(now, self.out) > 0
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nobody has it: what was learned of it rests.
+    pub(super) const fn is_resting(&self) -> bool {
         self.destinations == 0 && self.out == 0
     }
 
@@ -51,10 +52,11 @@ impl Path {
     /// Whether a destination waits that has fewer permits than its share: those of others come back after each message. To be asked once no
     /// more can be granted.
     fn is_contended(&self) -> bool {
-        let (Some(first), Some(last)) = (self.turns.first(), self.turns.last()) else {
+        let mut turns = self.turns.iter().map(|(permits, _)| permits);
+        let Some(fewest) = turns.next() else {
             return false;
         };
-        let fewest_may_have_one = first.0 == 0 && self.out > 0;
-        fewest_may_have_one || first.0 + 1 < last.0
+        let fewest_may_have_one = fewest == 0 && self.out > 0;
+        fewest_may_have_one || fewest + 1 < turns.next_back().unwrap_or(fewest)
     }
 }

@@ -81,9 +81,7 @@ impl World {
             }
             for output in outputs {
                 match output {
-                    Output::Granted {
-                        destination, permit, ..
-                    } => granted.push((destination, permit)),
+                    Output::Granted(destination, permit) => granted.push((destination, permit.id)),
                     Output::LookUp(destination, asked) => {
                         let path = self.shared.get(&destination).unwrap_or(&asked).clone();
                         self.limits.looked_up(destination, &asked, &path, at(self.now));
@@ -93,7 +91,7 @@ impl World {
                         News::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
                         News::Unanswered(_, reason) => self.unanswered.push(reason),
                         News::Contended(contended) => self.contended = contended,
-                        News::Left(_) | News::Forgotten(_) | News::Opens(_) => {}
+                        News::Forgotten(_) | News::Opens(_) => {}
                     },
                 }
             }
@@ -330,7 +328,7 @@ fn granted_to_nine(jobs: usize, hangs: bool) -> usize {
             }
             if !(hangs && destination == 0 && now >= 10_000) {
                 // Not all in step.
-                let span = 90 + (now * 7 + i64::from(destination) * 13) % 20;
+                let span = 90 + (now * 7 + i64::try_from(destination).unwrap() * 13) % 20;
                 ends.push(Reverse((now + span, permit)));
             }
         }
@@ -355,7 +353,7 @@ fn one_hanging_path_of_ten_takes_nothing_from_the_others() {
 proptest::proptest! {
     #[test]
     fn limits_hold_whatever_happens(
-        steps in proptest::collection::vec((0_u32..4, 0_usize..6, 0..6), 1..200),
+        steps in proptest::collection::vec((0_u64..4, 0_usize..6, 0..6), 1..200),
         max in 0_usize..7,
         sessions in 1_usize..9,
     ) {

@@ -31,14 +31,9 @@ impl Life {
                         }
                         continue;
                     }
-                    Output::Granted {
-                        destination,
-                        permit,
-                        epoch,
-                        ..
-                    } => {
-                        let permit = epoch << 32 | permit;
-                        self.permits.insert(permit, (destination, epoch));
+                    Output::Granted(destination, granted) => {
+                        let permit = granted.epoch << 32 | granted.id;
+                        self.permits.insert(permit, (destination, granted.epoch));
                         Input::Granted(destination, permit)
                     }
                     Output::News(news) => {

@@ -4,20 +4,20 @@
 //! Whether a start is on disk follows from the answers of the disk alone, whatever was done with the message since. Starts of a former process
 //! are not handled here: their messages are in doubt.
 
+use super::destinations::Destination;
 use super::{Afterwards, Now, Phase, Queue};
 use crate::engine::World;
 use spool_core::{MessageId, Status, Timestamp};
 
 impl<W: World> Queue<W> {
-    /// Whether the start of the attempt at this message, which has no permit yet, may be written.
+    /// Whether the start of the attempt at this message is to be written now: there is no permit for it yet.
     pub(super) fn arms_ahead(&self, id: MessageId) -> bool {
         let Some(entry) = self.entries.get(&id) else {
             return false;
         };
         let outlook = self.outlook(entry.destination);
-        let slot = self.at(entry.destination);
-        let is_ahead = matches!(entry.phase, Phase::Asking(_, None));
-        is_ahead && slot.is_some_and(|slot| slot.may_stay_ahead(outlook))
+        let arms = |slot: &Destination<W>| slot.may_stay_ahead(outlook) && !slot.has_permit(outlook);
+        matches!(entry.phase, Phase::Asking(_)) && self.at(entry.destination).is_some_and(arms)
     }
 
     /// Whether an attempt that has its session may start.

@@ -50,10 +50,10 @@ impl<W: World> Queue<W> {
             (Phase::Running(..), _) => return Ok(Claim::WhileSending),
             (Phase::Waiting(due), _) => Status::SendAt(now.wall_of(*due)),
             (
-                Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_) | Phase::Armed(..),
+                Phase::Ready(_) | Phase::Reading | Phase::Asking(_) | Phase::Arming(_) | Phase::Armed(..),
                 Work::SendNow(_),
             ) => return Ok(Claim::Already),
-            (Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_), _) => return Ok(Claim::Later),
+            (Phase::Reading | Phase::Asking(_) | Phase::Arming(_), _) => return Ok(Claim::Later),
             (Phase::Ready(_) | Phase::Armed(..), _) => Status::SendAt(now.wall),
         };
         // A permit that was requested for it goes to the next message, or back if there is none.
@@ -109,7 +109,7 @@ impl<W: World> Queue<W> {
 
     /// The ids of frozen messages, and with `waiting` of those as well that wait for a retry or for their destination.
     pub(crate) fn ids(&self, waiting: bool) -> Vec<MessageId> {
-        let wanted = |phase: &Phase<W>| {
+        let wanted = |phase: &Phase| {
             matches!(phase, Phase::Frozen)
                 || (waiting && matches!(phase, Phase::Waiting(_) | Phase::Ready(_)))
         };

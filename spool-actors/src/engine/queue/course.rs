@@ -16,9 +16,8 @@ impl<W: World> Queue<W> {
         if let Some(route) = route {
             content.set_next_hops(&route.next_hops);
         }
-        if let Phase::Reading(permit) = &mut entry.phase {
-            let permit = permit.take();
-            entry.phase = Phase::Asking(content, permit);
+        if matches!(entry.phase, Phase::Reading) {
+            entry.phase = Phase::Asking(content);
         }
     }
 
@@ -41,7 +40,7 @@ impl<W: World> Queue<W> {
                 let asking = std::mem::replace(&mut entry.phase, Phase::Claimed(Status::Frozen));
                 entry.phase = asking.into_content().map_or(Phase::Frozen, Phase::Arming);
             }
-            Some(entry) if matches!(entry.phase, Phase::Asking(..)) => {
+            Some(entry) if matches!(entry.phase, Phase::Asking(_)) => {
                 self.set_with_content(id, |content| Phase::Armed(content, false));
             }
             Some(_) | None => {}

@@ -1,7 +1,6 @@
 //! Destinations: one for each list of next hops, with the line of its due messages and what is about to be sent to it.
 
 use super::crowd::Crowd;
-use super::permitted::Permitted;
 use super::phase::{Counted, Counts};
 use super::{AHEAD, Phase, Queue, SWEEP};
 use crate::engine::{DestinationId, Outlook, PathId, World};
@@ -9,9 +8,27 @@ use spool_core::{MessageId, NextHop};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+/// The place of a destination in the list of all.
+const fn place(id: DestinationId) -> usize {
+    (id & u32::MAX as DestinationId) as usize
+}
+
+/// A permit of a destination.
+#[derive(Debug)]
+pub(crate) struct Permitted<W: World> {
+    pub(crate) permit: W::Permit,
+    /// Whether it comes from an attempt that has ended: it starts the next one without asking the throttle, while the path goes on. One that
+    /// was granted is counted as an attempt already.
+    pub(crate) is_kept: bool,
+    /// The path by whose limits it was granted. Its destination may have another one since.
+    pub(crate) path: Option<PathId>,
+}
+
 /// Where messages with the same next hops meet.
 #[derive(Debug, Default)]
 pub(super) struct Destination<W: World> {
+    /// One that has gone has the id of the next one in its place.
+    pub(super) id: DestinationId,
     pub(super) next_hops: Arc<[NextHop]>,
     /// Messages on the spool.
     pub(super) messages: usize,
@@ -29,23 +46,9 @@ pub(super) struct Destination<W: World> {
     pub(super) started: u8,
     /// The path that it shares the limits of.
     pub(super) path: Option<PathId>,
-    /// Whether the throttle knows it.
-    pub(super) is_told: bool,
     /// Its messages that were deferred lately.
     pub(super) crowd: Crowd,
     pub(super) dirty: bool,
-}
-
-/// A place in front of the sessions of a destination for a message that is being added: the start of its attempt is written with the
-/// add itself.
-#[derive(Debug)]
-pub(crate) enum Reservation<W: World> {
-    /// No place: the message waits in line.
-    None,
-    /// One behind the sessions that run.
-    Ahead,
-    /// One with a permit.
-    Permit(Permitted<W>),
 }
 
 impl<W: World> Destination<W> {
@@ -54,16 +57,16 @@ impl<W: World> Destination<W> {
         self.next_hops.is_empty()
     }
 
-    /// Whether the start of another attempt may be written for a message without a permit: only while attempts are made and one follows
+    /// Whether the start of another attempt may be written before its session is there: only while attempts are made and one follows
     /// the other, so that nothing is in doubt about a destination that does not answer.
     pub(super) fn may_arm_ahead(&self, outlook: Option<Outlook>) -> bool {
-        self.may_stay_ahead(outlook) && self.counts.ahead + self.counts.permitted < AHEAD
+        self.may_stay_ahead(outlook) && self.counts.ahead < AHEAD
     }
 
     /// The same for one that is counted as ahead already.
     pub(super) fn may_stay_ahead(&self, outlook: Option<Outlook>) -> bool {
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        goes_on && self.counts.running + self.counts.permitted > 0 && !self.is_nowhere()
+        goes_on && (self.counts.running > 0 || !self.permits.is_empty()) && !self.is_nowhere()
     }
 
     /// Whether a message waits that may become ready when time passes.
@@ -73,20 +76,30 @@ impl<W: World> Destination<W> {
 
     /// Whether there is something that the outlook of its path changes.
     pub(super) fn is_under_way(&self) -> bool {
-        self.counts.running + self.counts.permitted + self.counts.ahead > 0 || !self.permits.is_empty()
+        self.counts.running + self.counts.ahead > 0 || !self.permits.is_empty()
+    }
+
+    /// Whether a permit may start an attempt.
+    pub(super) fn is_usable(&self, permitted: &Permitted<W>, outlook: Option<Outlook>) -> bool {
+        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
+        !permitted.is_kept || (goes_on && self.path == permitted.path)
+    }
+
+    /// Whether there is a permit that may start an attempt.
+    pub(super) fn has_permit(&self, outlook: Option<Outlook>) -> bool {
+        self.permits.iter().any(|permit| self.is_usable(permit, outlook))
     }
 
     /// Takes a permit that may start an attempt.
-    pub(super) fn take_permit(&mut self, outlook: Option<Outlook>, epoch: u64) -> Option<Permitted<W>> {
-        let usable = |permitted: &Permitted<W>| permitted.is_usable(self.path, outlook, epoch);
-        let place = self.permits.iter().rposition(usable)?;
+    pub(super) fn take_permit(&mut self, outlook: Option<Outlook>) -> Option<Permitted<W>> {
+        let mut permits = self.permits.iter();
+        let place = permits.rposition(|permit| self.is_usable(permit, outlook))?;
         Some(self.permits.swap_remove(place))
     }
 
     /// Whether nothing is there for which it would have to be kept.
     fn is_empty(&self) -> bool {
-        let is_counted = self.messages + self.counts.ahead + self.counts.permitted + self.asked > 0;
-        !is_counted && self.permits.is_empty()
+        self.messages + self.counts.ahead == 0 && self.permits.is_empty()
     }
 }
 
@@ -109,115 +122,73 @@ impl<W: World> Queue<W> {
     }
 
     pub(super) fn drop_if_empty(&mut self, destination: DestinationId) {
-        let Some(slot) = self.slot(destination).filter(|slot| slot.is_empty()) else {
+        if !self.at(destination).is_some_and(Destination::is_empty) {
             return;
-        };
-        let hops = Arc::clone(&slot.next_hops);
-        // One that is empty and free already has another's place in the map.
-        if self.by_hops.get(&hops) == Some(&destination) {
-            self.leave_path(destination);
-            self.by_hops.remove(&hops);
-            self.gone.push(destination);
         }
+        self.leave_path(destination);
+        let next = destination + (1 << 32);
+        if let Some(slot) = self.slot(destination) {
+            let gone = std::mem::take(slot);
+            slot.id = next;
+            self.by_hops.remove(&gone.next_hops);
+        }
+        self.free.push(next);
+        self.gone.push(destination);
     }
 
-    /// Destinations that have gone, and that the throttle knows. Their numbers are used again when it tells nothing more of them: see
-    /// [`Queue::left`].
+    /// Destinations that have gone.
     pub(in crate::engine) fn take_gone(&mut self) -> Vec<DestinationId> {
-        let gone = std::mem::take(&mut self.gone);
-        let is_told = |id: &DestinationId| self.at(*id).is_some_and(|slot| slot.is_told);
-        let (told, unknown): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_told);
-        self.free.extend(unknown);
-        told
-    }
-
-    /// A permit that was on its way to this destination has come, if there was one: another one may have its number.
-    pub(in crate::engine) fn left(&mut self, destination: DestinationId) {
-        if self.at(destination).is_some() {
-            self.free.push(destination);
-        }
+        std::mem::take(&mut self.gone)
     }
 
     fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
         if let Some(known) = self.by_hops.get(next_hops) {
             return *known;
         }
-        let next_hops = Arc::clone(next_hops);
-        let fresh = Destination {
-            next_hops: Arc::clone(&next_hops),
-            ..Destination::default()
-        };
-        let id = match self.free.pop() {
-            Some(id) => {
-                if let Some(slot) = self.slot(id) {
-                    *slot = fresh;
-                }
-                id
-            }
-            None => {
-                self.destinations.push(fresh);
-                DestinationId::try_from(self.destinations.len() - 1).unwrap_or(DestinationId::MAX)
-            }
-        };
-        self.by_hops.insert(next_hops, id);
+        let id = self.free.pop().unwrap_or_else(|| {
+            let id = DestinationId::try_from(self.destinations.len()).unwrap_or(DestinationId::MAX);
+            self.destinations.push(Destination {
+                id,
+                ..Destination::default()
+            });
+            id
+        });
+        if let Some(slot) = self.slot(id) {
+            slot.next_hops = Arc::clone(next_hops);
+        }
+        self.by_hops.insert(Arc::clone(next_hops), id);
         id
     }
 
-    /// Whether it has not gone.
-    pub(super) fn is_listed(&self, id: DestinationId) -> bool {
-        let is_listed = |slot: &Destination<W>| self.by_hops.get(&slot.next_hops) == Some(&id);
-        self.at(id).is_some_and(is_listed)
-    }
-
+    /// `None`: it has gone.
     pub(super) fn slot(&mut self, id: DestinationId) -> Option<&mut Destination<W>> {
-        self.destinations.get_mut(usize::try_from(id).ok()?)
+        let slot = self.destinations.get_mut(place(id));
+        slot.filter(|slot| slot.id == id)
     }
 
+    /// `None`: it has gone.
     pub(super) fn at(&self, id: DestinationId) -> Option<&Destination<W>> {
-        self.destinations.get(usize::try_from(id).ok()?)
+        self.destinations.get(place(id)).filter(|slot| slot.id == id)
     }
 
-    /// Takes a place for a message that is being added, if there is one. It is given back by [`Queue::unreserve`], or by what becomes of
-    /// the message.
-    pub(in crate::engine) fn reserve(&mut self, destination: DestinationId) -> Reservation<W> {
-        let (paused, epoch, outlook) = (self.paused, self.epoch, self.outlook(destination));
-        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        let Some(slot) = self
-            .slot(destination)
-            .filter(|slot| !paused && slot.counts.in_line == 0)
-        else {
-            return Reservation::None;
-        };
-        if slot.armed.is_empty()
-            && goes_on
-            && let Some(permit) = slot.take_permit(outlook, epoch)
-        {
-            self.count(Counted::Permitted, destination, 1);
-            return Reservation::Permit(permit);
+    /// Takes a place in front of the sessions of a destination for a message that is being added: the start of its attempt is written with
+    /// the add itself. It is given back by [`Queue::unreserve`]. `false`: the message waits in line.
+    pub(in crate::engine) fn reserve(&mut self, destination: DestinationId) -> bool {
+        let outlook = self.outlook(destination);
+        let is_free = |slot: &Destination<W>| slot.counts.in_line == 0 && slot.may_arm_ahead(outlook);
+        let reserved = !self.paused && self.at(destination).is_some_and(is_free);
+        if reserved {
+            self.count(Counted::Ahead, destination, 1);
         }
-        if !slot.may_arm_ahead(outlook) {
-            return Reservation::None;
-        }
-        self.count(Counted::Ahead, destination, 1);
-        Reservation::Ahead
+        reserved
     }
 
-    /// The add failed: its place is free.
-    pub(in crate::engine) fn unreserve(&mut self, destination: DestinationId, reserved: Reservation<W>) {
-        self.redeem(destination, reserved);
+    /// The message of a place that was `reserved` is counted by its phase from now on, or its add has failed.
+    pub(in crate::engine) fn unreserve(&mut self, destination: DestinationId, reserved: bool) {
+        if reserved {
+            self.count(Counted::Ahead, destination, -1);
+        }
         self.touch(destination);
-    }
-
-    /// The message of a reservation is there: from now on it is counted by its phase.
-    pub(super) fn redeem(&mut self, destination: DestinationId, reserved: Reservation<W>) {
-        match reserved {
-            Reservation::None => {}
-            Reservation::Ahead => self.count(Counted::Ahead, destination, -1),
-            Reservation::Permit(permit) => {
-                self.count(Counted::Permitted, destination, -1);
-                self.keep_permit(destination, permit);
-            }
-        }
     }
 
     /// One message more, or less, is counted at a destination.
@@ -260,9 +231,8 @@ impl<W: World> Queue<W> {
     }
 
     pub(super) fn touch_all(&mut self) {
-        for id in 0..self.destinations.len() {
-            self.touch(DestinationId::try_from(id).unwrap_or(DestinationId::MAX));
-        }
+        let all: Vec<_> = self.by_hops.values().copied().collect();
+        all.into_iter().for_each(|id| self.touch(id));
     }
 
     /// Destinations where something changed since the last call.

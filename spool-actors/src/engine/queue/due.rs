@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 impl<W: World> Queue<W> {
     /// The phase of a message that waits for a time of the wall clock.
-    pub(super) fn until(&self, due: Timestamp, now: Now) -> Phase<W> {
+    pub(super) fn until(&self, due: Timestamp, now: Now) -> Phase {
         let due = now.inside_of(due);
         match due > now.inside {
             true => Phase::Waiting(due),
@@ -38,7 +38,7 @@ impl<W: World> Queue<W> {
         self.due.push(Reverse((due, id)));
         // Places of messages that were moved since mean nothing; they are swept out before they are the most.
         if self.due.len() > 2 * self.entries.len() + SWEEP {
-            let waiting = |(id, entry): (&MessageId, &Entry<W>)| Some(Reverse((entry.phase.due()?, *id)));
+            let waiting = |(id, entry): (&MessageId, &Entry)| Some(Reverse((entry.phase.due()?, *id)));
             self.due = self.entries.iter().filter_map(waiting).collect();
         }
     }

@@ -1,8 +1,7 @@
 //! How messages flow from the line of a destination into sessions, as its permits allow; and what becomes of those that are about to
 //! start when the circuit of its path opens.
 
-use super::destinations::Destination;
-use super::permitted::Permitted;
+use super::destinations::{Destination, Permitted};
 use super::{Afterwards, Now, Phase, Queue};
 use crate::engine::{DestinationId, Outlook, PathId, World};
 use spool_core::{MessageId, NextHop, Timestamp};
@@ -44,7 +43,7 @@ pub(in crate::engine) enum Next<W: World> {
 impl<W: World> Destination<W> {
     /// Whether something is under way or could be without the clock going on.
     pub(super) fn is_busy(&self, outlook: Option<Outlook>, now: Timestamp) -> bool {
-        let under_way = self.counts.permitted > 0 || self.counts.ahead > self.armed.len();
+        let under_way = self.counts.ahead > self.armed.len();
         let until = outlook.and_then(|outlook| outlook.until);
         under_way || (self.waits() && until.is_none_or(|until| until <= now))
     }
@@ -57,43 +56,29 @@ impl<W: World> Queue<W> {
             return None;
         }
         let starved = self.starved.contains(&destination);
-        let (outlook, epoch) = (self.outlook(destination), self.epoch);
+        let outlook = self.outlook(destination);
         let slot = self.slot(destination)?;
-        // Those on their way to be armed come first: they have a permit when they get there.
-        let is_spare = slot.counts.ahead < slot.permits.len() && !starved;
-        if (is_spare || !slot.armed.is_empty())
-            && let Some(permit) = slot.take_permit(outlook, epoch)
+        if !slot.armed.is_empty()
+            && let Some(permit) = slot.take_permit(outlook)
+            && let Some(id) = slot.armed.pop_front()
         {
-            if let Some(id) = self.slot(destination)?.armed.pop_front() {
-                return self.start(id, permit, now);
-            }
-            if let Some(id) = self.pop_line(destination) {
-                return Some(self.take_up(id, Some(permit)));
-            }
-            self.slot(destination)?.permits.push(permit);
+            return self.start(id, permit, now);
         }
-        let ahead = !starved && self.slot(destination)?.may_arm_ahead(outlook);
-        let id = self.pop_line(destination).filter(|_| ahead);
-        id.map(|id| self.take_up(id, None))
+        // Those on their way to be armed come first: they have a permit when they get there.
+        let is_spare = slot.counts.ahead < slot.permits.len() && slot.has_permit(outlook);
+        let may_go = !starved && (is_spare || slot.may_arm_ahead(outlook));
+        let id = self.pop_line(destination).filter(|_| may_go)?;
+        Some(self.take_up(id))
     }
 
     /// Takes up the first message in the line of a destination that there is memory for now, also without a permit: the memory would be
     /// gone by the time there is one. It starts nothing.
     pub(in crate::engine) fn next_fed(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
-        let (outlook, epoch) = (self.outlook(destination), self.epoch);
         if self.paused || self.is_held_up(destination, now) {
             return None;
         }
-        let slot = self.slot(destination)?;
-        let is_spare = slot.counts.ahead < slot.permits.len();
         let id = self.pop_line(destination)?;
-        let slot = self.slot(destination)?;
-        let permit = if is_spare {
-            slot.take_permit(outlook, epoch)
-        } else {
-            None
-        };
-        Some(self.take_up(id, permit))
+        Some(self.take_up(id))
     }
 
     fn start(&mut self, id: MessageId, permit: Permitted<W>, now: Now) -> Option<Next<W>> {
@@ -121,13 +106,13 @@ impl<W: World> Queue<W> {
         }
     }
 
-    fn take_up(&mut self, id: MessageId, permit: Option<Permitted<W>>) -> Next<W> {
+    fn take_up(&mut self, id: MessageId) -> Next<W> {
         let footprint = self.footprint(id, true);
         let destination = self.entries.get(&id).map(|entry| entry.destination);
         if let Some(slot) = destination.and_then(|destination| self.slot(destination)) {
             slot.line.pop_front();
         }
-        match self.set(id, Phase::Reading(permit)) {
+        match self.set(id, Phase::Reading) {
             Some(Phase::Ready(Some(content))) => {
                 self.keep(content);
                 Next::Prepare(id)
@@ -177,30 +162,33 @@ impl<W: World> Queue<W> {
         }
         let more = isize::try_from(wanted).ok()? - isize::try_from(slot.asked).ok()?;
         slot.asked = wanted;
-        slot.is_told = true;
         Some((Arc::clone(&slot.next_hops), more))
     }
 
-    /// A permit was granted. Gives it back when its destination is gone.
+    /// A permit was granted. Gives it back when its destination is gone, or permits of its time start nothing any more.
     pub(in crate::engine) fn granted(
         &mut self,
         destination: DestinationId,
         permit: W::Permit,
     ) -> Option<W::Permit> {
-        if !self.is_listed(destination) {
+        let is_current = W::epoch(&permit) == self.epoch;
+        let Some(slot) = self.slot(destination) else {
+            return Some(permit);
+        };
+        slot.asked = slot.asked.saturating_sub(1);
+        if !is_current {
+            self.touch(destination);
             return Some(permit);
         }
-        if let Some(slot) = self.slot(destination) {
-            slot.asked = slot.asked.saturating_sub(1);
-        }
-        let path = self.at(destination).and_then(|slot| slot.path);
-        let is_kept = false;
-        let permitted = Permitted {
-            permit,
-            is_kept,
-            path,
-        };
-        self.keep_permit(destination, permitted);
+        let path = slot.path;
+        self.keep_permit(
+            destination,
+            Permitted {
+                permit,
+                is_kept: false,
+                path,
+            },
+        );
         None
     }
 
@@ -229,13 +217,14 @@ impl<W: World> Queue<W> {
     pub(in crate::engine) fn passes_on(&mut self, id: MessageId, permit: W::Permit) {
         if let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) {
             let path = self.path_of(id);
-            let is_kept = true;
-            let permitted = Permitted {
-                permit,
-                is_kept,
-                path,
-            };
-            self.keep_permit(destination, permitted);
+            self.keep_permit(
+                destination,
+                Permitted {
+                    permit,
+                    is_kept: true,
+                    path,
+                },
+            );
         }
     }
 

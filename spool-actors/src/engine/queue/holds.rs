@@ -17,11 +17,11 @@ pub(crate) struct Explained {
     pub(crate) destination: Option<(DestinationId, Arc<[NextHop]>, usize)>,
 }
 
-impl<W: World> Entry<W> {
+impl Entry {
     fn status(&self, now: Now) -> ShownStatus {
         match &self.phase {
             Phase::Waiting(due) => ShownStatus::at(Status::SendAt(now.wall_of(*due)), now.wall),
-            Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_) | Phase::Armed(..) => {
+            Phase::Ready(_) | Phase::Reading | Phase::Asking(_) | Phase::Arming(_) | Phase::Armed(..) => {
                 ShownStatus::SendNow
             }
             Phase::Running(..) | Phase::Settling(..) => ShownStatus::Sending,
@@ -35,7 +35,7 @@ impl<W: World> Queue<W> {
     /// Up to `limit` messages behind `after`, as a listing shows them at `now`.
     pub(crate) fn list(&self, after: Option<MessageId>, limit: usize, now: Now) -> Vec<MessageSummary> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let summary = |(id, entry): (&MessageId, &Entry<W>)| {
+        let summary = |(id, entry): (&MessageId, &Entry)| {
             let slot = self.at(entry.destination)?;
             let status = entry.status(now);
             let frozen = status.is_frozen();
@@ -87,11 +87,11 @@ impl<W: World> Queue<W> {
             Phase::Waiting(until) => holds.push(Hold::RetryTime {
                 until: now.wall_of(*until),
             }),
-            Phase::Ready(_) => before = slot.counts.ahead + slot.counts.permitted + ahead(&slot.line),
+            Phase::Ready(_) => before = slot.counts.ahead + ahead(&slot.line),
             Phase::Armed(..) => before = ahead(&slot.armed),
-            Phase::Reading(_) => holds.push(Hold::Reading),
+            Phase::Reading => holds.push(Hold::Reading),
             Phase::Arming(_) => holds.push(Hold::Writing),
-            Phase::Asking(..) => holds.push(Hold::Presend),
+            Phase::Asking(_) => holds.push(Hold::Presend),
             Phase::Settling(..) | Phase::Claimed(_) => {
                 holds.push(Hold::Writing);
                 destination = None;

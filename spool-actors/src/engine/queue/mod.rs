@@ -18,7 +18,6 @@ mod holds;
 mod kept;
 mod paths;
 mod permits;
-mod permitted;
 mod phase;
 mod routes;
 
@@ -27,11 +26,10 @@ mod tests;
 
 pub(super) use claims::Claim;
 pub(crate) use claims::Note;
-pub(crate) use destinations::Reservation;
+pub(super) use destinations::Permitted;
 pub(crate) use flow::DestinationCounts;
 pub(super) use flow::Next;
 pub(crate) use holds::Explained;
-pub(super) use permitted::Permitted;
 pub(super) use phase::{Afterwards, Phase, Refusal};
 
 use super::World;
@@ -60,9 +58,9 @@ const WAITING: u64 = 320;
 const PER_DESTINATION: u64 = 2048;
 
 #[derive(Debug)]
-struct Entry<W: World> {
+struct Entry {
     destination: DestinationId,
-    phase: Phase<W>,
+    phase: Phase,
     /// By the wall clock.
     spooled_at: Timestamp,
     size: Size,
@@ -106,9 +104,11 @@ pub(crate) struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Queue<W: World> {
     /// In the order of ids, which is that of arrival.
-    entries: BTreeMap<MessageId, Entry<W>>,
+    entries: BTreeMap<MessageId, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
+    /// By the lower half of their ids.
     destinations: Vec<Destination<W>>,
+    /// Ids for new ones.
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
     pub(super) routing: Routing,
@@ -119,7 +119,7 @@ pub(crate) struct Queue<W: World> {
     paths: HashMap<PathId, PathInfo>,
     /// When the throttle must be called for a path again.
     pub(super) opens: Option<Timestamp>,
-    /// Destinations that have gone and that the throttle must forget; their numbers are used again when it has answered.
+    /// Destinations that have gone and that the throttle must forget.
     gone: Vec<DestinationId>,
     dirty: Vec<DestinationId>,
     /// The first in the line of each waits for memory.
@@ -196,22 +196,17 @@ impl<W: World> Queue<W> {
         self.entries.insert(known.id, entry);
     }
 
-    /// Moves a message to another phase. Every count and every list follows from this; a permit that the former phase had is free for
-    /// another message of its destination. Gives the former phase.
-    pub(super) fn set(&mut self, id: MessageId, phase: Phase<W>) -> Option<Phase<W>> {
+    /// Moves a message to another phase. Every count and every list follows from this. Gives the former phase.
+    pub(super) fn set(&mut self, id: MessageId, phase: Phase) -> Option<Phase> {
         let entry = self.entries.get_mut(&id)?;
         let destination = entry.destination;
         let (after, keeps) = (phase.counted(), matches!(phase, Phase::Ready(Some(_))));
         let (passing, armed, due) = (phase.is_passing(), matches!(phase, Phase::Armed(..)), phase.due());
-        let mut old = std::mem::replace(&mut entry.phase, phase);
-        let permit = old.take_permit();
+        let old = std::mem::replace(&mut entry.phase, phase);
         if old.is_passing() && !passing {
             self.released.push(id);
         }
-        self.leaves(id, &old, permit.is_some(), destination);
-        if let Some(permit) = permit {
-            self.keep_permit(destination, permit);
-        }
+        self.leaves(id, &old, destination);
         self.count(after, destination, 1);
         if keeps {
             self.keep_in_line(id);
@@ -232,16 +227,16 @@ impl<W: World> Queue<W> {
     }
 
     /// Moves a message to a phase that has its content, if it has one.
-    fn set_with_content(&mut self, id: MessageId, phase: impl FnOnce(Box<Content>) -> Phase<W>) {
+    fn set_with_content(&mut self, id: MessageId, phase: impl FnOnce(Box<Content>) -> Phase) {
         let old = self.set(id, Phase::Claimed(Status::Frozen));
         if let Some(content) = old.and_then(Phase::into_content) {
             self.set(id, phase(content));
         }
     }
 
-    /// A message leaves this phase, or leaves the queue out of it; it `had` a permit there.
-    fn leaves(&mut self, id: MessageId, old: &Phase<W>, had: bool, destination: DestinationId) {
-        let before = if had { Counted::Permitted } else { old.counted() };
+    /// A message leaves this phase, or leaves the queue out of it.
+    fn leaves(&mut self, id: MessageId, old: &Phase, destination: DestinationId) {
+        let before = old.counted();
         self.count(before, destination, -1);
         if before == Counted::InLine {
             self.left_line(destination);
@@ -253,12 +248,12 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// An added message is on disk. `start`: the start of its attempt as well; with a permit, its session may start.
+    /// An added message is on disk; `begun`: the start of its attempt as well.
     pub(super) fn added(
         &mut self,
         (destination, generation): (DestinationId, u32),
         status: Status,
-        reserved: Reservation<W>,
+        begun: bool,
         content: Box<Content>,
         now: Now,
     ) {
@@ -275,8 +270,7 @@ impl<W: World> Queue<W> {
         };
         self.add_claimed(known, status, now);
         let frozen = status == Status::Frozen;
-        let begun = !matches!(reserved, Reservation::None);
-        self.redeem(destination, reserved);
+        self.unreserve(destination, begun);
         let phase = match (frozen, begun) {
             (true, _) => Phase::Frozen,
             (false, true) => Phase::Armed(content, true),
@@ -295,7 +289,7 @@ impl<W: World> Queue<W> {
         all(self.entries.len(), WAITING).saturating_add(all(self.by_hops.len(), PER_DESTINATION))
     }
 
-    fn phase(&self, id: MessageId) -> Option<&Phase<W>> {
+    fn phase(&self, id: MessageId) -> Option<&Phase> {
         Some(&self.entries.get(&id)?.phase)
     }
 
@@ -314,25 +308,21 @@ impl<W: World> Queue<W> {
     }
 
     /// A message has left a phase in which something was done with it: what was noted meanwhile is done now.
-    fn came_back(&mut self, id: MessageId, old: Option<Phase<W>>, now: Now) {
+    fn came_back(&mut self, id: MessageId, old: Option<Phase>, now: Now) {
         let reroute = old.and_then(|mut old| old.afterwards().and_then(|noted| noted.reroute.take()));
         self.look_at_route(id, reroute, now);
     }
 
     /// The end of a message is on disk.
     pub(super) fn finished(&mut self, id: MessageId) {
-        let Some(mut entry) = self.entries.remove(&id) else {
+        let Some(entry) = self.entries.remove(&id) else {
             return;
         };
         let destination = entry.destination;
-        let permit = entry.phase.take_permit();
         if entry.phase.is_passing() {
             self.released.push(id);
         }
-        self.leaves(id, &entry.phase, permit.is_some(), destination);
-        if let Some(permit) = permit {
-            self.keep_permit(destination, permit);
-        }
+        self.leaves(id, &entry.phase, destination);
         // It may have had a place that is another's now.
         self.touch(destination);
         self.delist(destination);
@@ -346,8 +336,8 @@ impl<W: World> Queue<W> {
 
     /// Whether any attempt is under way, or may start without waiting for time.
     pub(super) fn is_busy(&self, now: Now) -> bool {
-        let mut slots = (0..).zip(&self.destinations);
-        let mut due = || slots.any(|(id, slot)| slot.is_busy(self.outlook(id), now.inside));
+        let mut slots = self.destinations.iter();
+        let mut due = || slots.any(|slot| slot.is_busy(self.outlook(slot.id), now.inside));
         self.counts.running > 0 || (!self.paused && due())
     }
 

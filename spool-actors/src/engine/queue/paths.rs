@@ -19,10 +19,8 @@ impl<W: World> Queue<W> {
     }
 
     pub(in crate::engine) fn set_path(&mut self, destination: DestinationId, path: PathId) {
-        if !self.is_listed(destination) {
-            return;
-        }
         self.leave_path(destination);
+        // Otherwise it has gone.
         if let Some(slot) = self.slot(destination) {
             slot.path = Some(path);
             let known = self.paths.entry(path).or_default();
@@ -74,8 +72,8 @@ impl<W: World> Queue<W> {
 
     /// When time alone lets the next message go, of all that wait in line.
     pub(in crate::engine) fn next_opening(&self) -> Option<Timestamp> {
-        let waiting = (0..).zip(&self.destinations).filter(|(_, slot)| slot.waits());
-        waiting.filter_map(|(id, _)| self.outlook(id)?.until).min()
+        let waiting = self.destinations.iter().filter(|slot| slot.waits());
+        waiting.filter_map(|slot| self.outlook(slot.id)?.until).min()
     }
 
     /// Nothing goes to this destination for a while: what waits there is read again when its turn comes.

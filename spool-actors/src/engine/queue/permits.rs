@@ -1,8 +1,7 @@
-//! The permits that the queue has: of messages that are about to be sent, and of destinations for their next ones.
+//! The permits that destinations have for the next of their messages.
 
 use super::Queue;
-use super::permitted::Permitted;
-use super::phase::Counted;
+use super::destinations::Permitted;
 use crate::engine::{DestinationId, World};
 
 /// Permits that a destination keeps for its next messages while no other destination waits for one.
@@ -24,10 +23,11 @@ impl<W: World> Queue<W> {
         destination: DestinationId,
         all: bool,
     ) -> Vec<W::Permit> {
-        let (outlook, epoch) = (self.outlook(destination), self.epoch);
+        let outlook = self.outlook(destination);
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
         let all = all || !goes_on;
         let Some(slot) = self.slot(destination) else {
+            self.idle.remove(&destination);
             return Vec::new();
         };
         let expected = slot.counts.ahead;
@@ -36,17 +36,16 @@ impl<W: World> Queue<W> {
             true => expected.max(IDLE_PERMITS),
             false => expected,
         };
-        let path = slot.path;
-        let is_useful = |permitted: &Permitted<W>| permitted.is_usable(path, outlook, epoch);
         // Those that were granted come first.
-        slot.permits
-            .sort_by_key(|permitted| (!is_useful(permitted), permitted.is_kept));
-        let useful = slot.permits.iter().filter(|permitted| is_useful(permitted));
-        let keep = keep.min(useful.count());
-        let idle: Vec<_> = slot
-            .permits
-            .split_off(keep)
+        let (mut permits, unusable): (Vec<_>, Vec<_>) = std::mem::take(&mut slot.permits)
             .into_iter()
+            .partition(|permit| slot.is_usable(permit, outlook));
+        permits.sort_by_key(|permitted| permitted.is_kept);
+        let rest = permits.split_off(keep.min(permits.len()));
+        slot.permits = permits;
+        let idle: Vec<_> = rest
+            .into_iter()
+            .chain(unusable)
             .map(|permitted| permitted.permit)
             .collect();
         let has_some = !slot.permits.is_empty();
@@ -64,33 +63,12 @@ impl<W: World> Queue<W> {
         idle
     }
 
-    /// From now on, no attempt starts with a permit that was granted until now.
-    pub(in crate::engine) fn revoke_permits(&mut self) {
+    /// Takes away every permit. From now on, no attempt starts with one that was granted until now.
+    pub(in crate::engine) fn revoke_permits(&mut self) -> Vec<W::Permit> {
         self.epoch += 1;
-    }
-
-    /// Takes away every permit, also of messages that are about to be sent.
-    pub(in crate::engine) fn take_all_permits(&mut self) -> Vec<W::Permit> {
-        let mut taken: Vec<_> = self
-            .destinations
-            .iter_mut()
-            .flat_map(|slot| slot.permits.drain(..))
-            .map(|permitted| permitted.permit)
-            .collect();
-        if self.counts.permitted > 0 {
-            let mut moved = Vec::new();
-            for entry in self.entries.values_mut() {
-                if let Some(permit) = entry.phase.take_permit() {
-                    taken.push(permit.permit);
-                    moved.push(entry.destination);
-                }
-            }
-            for destination in moved {
-                self.count(Counted::Permitted, destination, -1);
-                self.count(Counted::Ahead, destination, 1);
-            }
-        }
         self.touch_all();
-        taken
+        let all = self.destinations.iter_mut();
+        let all = all.flat_map(|slot| slot.permits.drain(..));
+        all.map(|permitted| permitted.permit).collect()
     }
 }

@@ -4,23 +4,22 @@
 //! cannot be sent, because there is nothing to send.
 
 use super::Route;
-use super::permitted::Permitted;
+use crate::engine::PathId;
 use crate::engine::content::Content;
-use crate::engine::{PathId, World};
 use spool_core::store::StoreError;
 use spool_core::{Held, Status, Timestamp};
 
 /// Where a message stands.
 #[derive(Debug)]
-pub(in crate::engine) enum Phase<W: World> {
+pub(in crate::engine) enum Phase {
     /// Until this time, by the inside clock.
     Waiting(Timestamp),
     /// Due, in the line of its destination. It keeps its content while memory is plentiful.
     Ready(Option<Box<Content>>),
     /// Its content is being read.
-    Reading(Option<Permitted<W>>),
+    Reading,
     /// Its route is being checked, or the presend hook is being called.
-    Asking(Box<Content>, Option<Permitted<W>>),
+    Asking(Box<Content>),
     /// The start of its attempt is being written, ahead of its permit.
     Arming(Box<Content>),
     /// All checks are done and it waits for a permit; whether the start of its attempt is on disk.
@@ -70,20 +69,17 @@ pub(super) enum Counted {
     Nowhere,
     /// In line.
     InLine,
-    /// Before its session, without a permit.
+    /// Before its session.
     Ahead,
-    /// Before its session, with a permit.
-    Permitted,
     /// In a session.
     Running,
 }
 
-/// How many messages are in line, ahead of their permits, permitted and running.
+/// How many messages are in line, ahead of their sessions, and running.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(super) in_line: usize,
     pub(super) ahead: usize,
-    pub(super) permitted: usize,
     pub(crate) running: usize,
 }
 
@@ -93,7 +89,6 @@ impl Counts {
             Counted::Nowhere => return,
             Counted::InLine => &mut self.in_line,
             Counted::Ahead => &mut self.ahead,
-            Counted::Permitted => &mut self.permitted,
             Counted::Running => &mut self.running,
         };
         *count = count.saturating_add_signed(by);
@@ -101,18 +96,17 @@ impl Counts {
 
     /// Due messages that do not run yet.
     pub(crate) const fn waiting(self) -> usize {
-        self.in_line + self.ahead + self.permitted
+        self.in_line + self.ahead
     }
 }
 
 /// [`Phase::counted`], [`Phase::is_passing`] and [`Phase::content`] name every phase, so that a new one does not compile until they decide
 /// about it.
-impl<W: World> Phase<W> {
+impl Phase {
     pub(super) const fn counted(&self) -> Counted {
         match self {
             Self::Ready(_) => Counted::InLine,
-            Self::Reading(Some(_)) | Self::Asking(_, Some(_)) => Counted::Permitted,
-            Self::Reading(None) | Self::Asking(_, None) | Self::Arming(_) | Self::Armed(..) => Counted::Ahead,
+            Self::Reading | Self::Asking(_) | Self::Arming(_) | Self::Armed(..) => Counted::Ahead,
             Self::Running(..) => Counted::Running,
             Self::Waiting(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => Counted::Nowhere,
         }
@@ -121,9 +115,7 @@ impl<W: World> Phase<W> {
     /// Whether something is being done with the message that ends by itself: an operation that wants it waits.
     pub(super) const fn is_passing(&self) -> bool {
         match self {
-            Self::Reading(_) | Self::Asking(..) | Self::Arming(_) | Self::Settling(..) | Self::Claimed(_) => {
-                true
-            }
+            Self::Reading | Self::Asking(_) | Self::Arming(_) | Self::Settling(..) | Self::Claimed(_) => true,
             Self::Waiting(_) | Self::Ready(_) | Self::Armed(..) | Self::Running(..) | Self::Frozen => false,
         }
     }
@@ -131,48 +123,34 @@ impl<W: World> Phase<W> {
     pub(super) fn content(&self) -> Option<&Content> {
         match self {
             Self::Ready(content) => content.as_deref(),
-            Self::Asking(content, _)
+            Self::Asking(content)
             | Self::Arming(content)
             | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
-                None
-            }
+            Self::Waiting(_) | Self::Reading | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => None,
         }
     }
 
     pub(super) fn content_mut(&mut self) -> Option<&mut Content> {
         match self {
             Self::Ready(content) => content.as_deref_mut(),
-            Self::Asking(content, _)
+            Self::Asking(content)
             | Self::Arming(content)
             | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
-                None
-            }
+            Self::Waiting(_) | Self::Reading | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => None,
         }
     }
 
     pub(super) fn into_content(self) -> Option<Box<Content>> {
         match self {
             Self::Ready(content) => content,
-            Self::Asking(content, _)
+            Self::Asking(content)
             | Self::Arming(content)
             | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => {
-                None
-            }
+            Self::Waiting(_) | Self::Reading | Self::Settling(..) | Self::Claimed(_) | Self::Frozen => None,
         }
-    }
-
-    /// Takes its permit, if it has one.
-    pub(super) fn take_permit(&mut self) -> Option<Permitted<W>> {
-        let (Self::Reading(permit) | Self::Asking(_, permit)) = self else {
-            return None;
-        };
-        permit.take()
     }
 
     /// What happens at the end of its session.

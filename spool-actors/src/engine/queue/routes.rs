@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Entries that are checked in one step.
 pub(super) const LOOK: usize = 65_536;
 
-impl<W: World> Entry<W> {
+impl Entry {
     /// Whether its destination comes from another routing than that of `generation`.
     pub(super) fn is_stale(&self, generation: u32) -> bool {
         self.origin != RouteOrigin::Named && self.generation != generation
@@ -59,11 +59,8 @@ impl<W: World> Queue<W> {
             let mut entries = slot.armed.iter().filter_map(|id| self.entries.get(id));
             entries.any(|entry| entry.is_stale(generation))
         };
-        let slots = (0..).zip(&self.destinations);
-        let stale: Vec<_> = slots
-            .filter(|(_, slot)| with_stale(slot))
-            .map(|(id, _)| id)
-            .collect();
+        let slots = self.destinations.iter().filter(|slot| with_stale(slot));
+        let stale: Vec<_> = slots.map(|slot| slot.id).collect();
         stale.into_iter().flat_map(|id| self.take_armed(id)).collect()
     }
 
@@ -82,7 +79,7 @@ impl<W: World> Queue<W> {
 
     /// Whether the current routing has no route for this message.
     pub(in crate::engine) fn has_no_route(&self, id: MessageId) -> bool {
-        let slot = |entry: &Entry<W>| self.at(entry.destination);
+        let slot = |entry: &Entry| self.at(entry.destination);
         let entry = self.entries.get(&id);
         let entry = entry.filter(|entry| !entry.is_stale(self.generation));
         entry.and_then(slot).is_some_and(Destination::is_nowhere)
@@ -119,7 +116,7 @@ impl<W: World> Queue<W> {
         &self,
         after: Option<MessageId>,
         limit: usize,
-        wanted: impl Fn(&Entry<W>) -> bool,
+        wanted: impl Fn(&Entry) -> bool,
     ) -> (Vec<MessageId>, Option<MessageId>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut found, mut last) = (Vec::new(), None);
@@ -142,7 +139,7 @@ impl<W: World> Queue<W> {
         after: Option<MessageId>,
         limit: usize,
     ) -> (Vec<MessageId>, Option<MessageId>) {
-        let is_stale = |entry: &Entry<W>| entry.is_stale(self.generation) && entry.phase.is_movable();
+        let is_stale = |entry: &Entry| entry.is_stale(self.generation) && entry.phase.is_movable();
         self.walk(after, limit, is_stale)
     }
 
@@ -222,9 +219,9 @@ impl<W: World> Queue<W> {
             entry.route_told = false;
         }
         let held_up = self.is_held_up(to, now);
-        if held_up && matches!(old, Phase::Ready(_) | Phase::Asking(..)) {
+        if held_up && matches!(old, Phase::Ready(_) | Phase::Asking(_)) {
             old = Phase::Ready(None);
-        } else if let Phase::Asking(content, _) = old {
+        } else if let Phase::Asking(content) = old {
             old = Phase::Ready(Some(content));
         }
         self.set(id, old);
@@ -254,7 +251,7 @@ impl<W: World> Queue<W> {
 
     /// Claims a message that was read to be sent; otherwise it waits for `status`.
     pub(in crate::engine) fn claim_asked(&mut self, id: MessageId, status: Status) -> Option<Box<Content>> {
-        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
+        if !matches!(self.phase(id), Some(Phase::Asking(_))) {
             return None;
         }
         self.set(id, Phase::Claimed(status))?.into_content()

@@ -6,21 +6,17 @@
 //! with one session at a time, until it is given back. The machine opens nothing and has no clock.
 
 mod lookups;
-mod outlooks;
-mod output;
+mod paths;
 mod settings;
-mod turns;
 mod view;
 
-pub(crate) use output::Output;
-
-use super::memory::Memory;
 use super::path::Path;
+use super::permit::Permit;
+use super::turns::{Place, Turns};
 use crate::engine::{DestinationId, News, Now, PathId, PermitId, Told};
 use crate::pace::{Adjustment, SessionStart, Signal};
 use spool_core::{Dice, LearnedDestination, NextHop, Policies, Timestamp};
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +35,17 @@ pub(crate) struct LimitsSetup {
     pub(crate) dice: Arc<dyn Dice>,
 }
 
+/// A request of [`Limits`]. They are carried out in order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// An attempt to this destination may start.
+    Granted(DestinationId, Permit),
+    /// Look up the path of a destination: [`Limits::looked_up`] takes the answer.
+    LookUp(DestinationId, Arc<[NextHop]>),
+    /// Report this to the engine.
+    News(News),
+}
+
 /// A destination, as far as permits are concerned.
 #[derive(Debug, Default)]
 struct DestinationPermits {
@@ -47,8 +54,8 @@ struct DestinationPermits {
     waiting: usize,
     /// Permits of its path that it has, of those granted since the limit of jobs was set.
     recent: usize,
-    /// Since when it waits for its turn, if it does.
-    turn: Option<u64>,
+    /// Its place among the destinations of its path, if it waits.
+    place: Option<Place>,
     looked_up: Timestamp,
     is_looking: bool,
     /// The policies have changed since it was asked for.
@@ -70,25 +77,23 @@ struct Out {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    max_jobs: usize,
-    max_sessions: usize,
+    setup: LimitsSetup,
     /// How many times the limit of jobs was set.
     epoch: u64,
     /// Permits out that were granted since.
     jobs: usize,
-    memory: Memory,
-    dice: Arc<dyn Dice>,
     paths: HashMap<PathId, Path>,
     by_hops: HashMap<Arc<[NextHop]>, PathId>,
+    /// Paths that nobody has, of which something is remembered. Never more than [`MAX_DESTINATIONS`](spool_core::store::MAX_DESTINATIONS).
+    resting: BTreeSet<PathId>,
     last_path: PathId,
     destinations: HashMap<DestinationId, DestinationPermits>,
     permits: HashMap<PermitId, Out>,
     last_permit: PermitId,
-    /// Paths with a destination that waits and room for it: by the permits they have, then by the turns that have passed since.
-    ready: BTreeSet<(usize, u64, PathId)>,
-    last_turn: u64,
-    /// When the outlook of a path must be computed again. An entry counts only if its path names the same time.
-    openings: BinaryHeap<Reverse<(Timestamp, PathId)>>,
+    /// Paths with a destination that waits and room for it.
+    ready: Turns<PathId>,
+    /// When the outlook of a path must be computed again.
+    openings: BTreeSet<(Timestamp, PathId)>,
     /// Paths where something has changed.
     touched: BTreeSet<PathId>,
     lookups: usize,
@@ -101,23 +106,22 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(setup: LimitsSetup, now: Now) -> Self {
-        Self {
-            max_jobs: setup.max_jobs,
-            max_sessions: setup.max_sessions.max(1),
+    pub(crate) fn new(mut setup: LimitsSetup, now: Now) -> Self {
+        setup.max_sessions = setup.max_sessions.max(1);
+        let learned = std::mem::take(&mut setup.learned);
+        let mut limits = Self {
+            setup,
             epoch: 0,
             jobs: 0,
-            memory: Memory::new(setup.max_per_path, setup.policies, setup.learned, now),
-            dice: setup.dice,
             paths: HashMap::new(),
             by_hops: HashMap::new(),
+            resting: BTreeSet::new(),
             last_path: 0,
             destinations: HashMap::new(),
             permits: HashMap::new(),
             last_permit: 0,
-            ready: BTreeSet::new(),
-            last_turn: 0,
-            openings: BinaryHeap::new(),
+            ready: Turns::default(),
+            openings: BTreeSet::new(),
             touched: BTreeSet::new(),
             lookups: 0,
             to_look_up: VecDeque::new(),
@@ -125,7 +129,9 @@ impl Limits {
             contended: false,
             opens: None,
             learned_more: false,
-        }
+        };
+        limits.remember(learned, now);
+        limits
     }
 
     /// Takes in what the engine tells.
@@ -141,19 +147,15 @@ impl Limits {
             Told::Returned(permit, signal) => self.returned(permit, signal, now.inside),
             Told::Hurry(destination) => self.hurry(destination, now.inside),
             Told::Gone(destination) => {
-                self.gone(destination);
-                self.outputs.push(Output::News(News::Left(destination)));
+                self.leave_path(destination);
+                self.destinations.remove(&destination);
             }
             Told::Time => {}
-            Told::Ended => self.max_jobs = 0,
+            Told::Ended => self.setup.max_jobs = 0,
         }
     }
 
     fn demand(&mut self, destination: DestinationId, next_hops: Arc<[NextHop]>, more: isize, now: Now) {
-        let known = self.destinations.get(&destination);
-        if known.is_some_and(|known| known.next_hops != next_hops) {
-            self.gone(destination);
-        }
         let known = self
             .destinations
             .entry(destination)
@@ -167,9 +169,20 @@ impl Limits {
             known.is_looking = true;
             self.to_look_up.push_back(destination);
         }
-        self.change(destination, None, |known| {
-            known.waiting = known.waiting.saturating_add_signed(more);
-        });
+        known.waiting = known.waiting.saturating_add_signed(more);
+        self.line_up(destination);
+    }
+
+    /// Moves a destination to its place in the turns of its path.
+    fn line_up(&mut self, destination: DestinationId) {
+        if let Some(known) = self.destinations.get_mut(&destination)
+            && let Some(id) = known.path
+            && let Some(path) = self.paths.get_mut(&id)
+        {
+            let waits = (known.waiting > 0).then_some(known.recent);
+            path.turns.set(destination, &mut known.place, waits);
+            self.touched.insert(id);
+        }
     }
 
     fn started(&mut self, permit: PermitId, now: Timestamp) {
@@ -197,7 +210,7 @@ impl Limits {
         };
         let effect = path
             .pace
-            .end(signal, begun, now, path.running, self.dice.as_ref());
+            .end(signal, begun, now, path.running, self.setup.dice.as_ref());
         path.running -= 1;
         if !matches!(signal, Signal::Fine) {
             // The engine holds the path back until it gets the next outlook.
@@ -233,13 +246,15 @@ impl Limits {
         };
         let is_recent = out.epoch == self.epoch;
         self.jobs -= usize::from(is_recent);
-        self.change(out.destination, Some(out.path), |known| {
-            known.recent = known.recent.saturating_sub(usize::from(is_recent));
-        });
         if let Some(path) = self.paths.get_mut(&out.path) {
-            path.out -= 1;
+            (path.out, path.recent) = (path.out - 1, path.recent - usize::from(is_recent));
         }
-        self.change_path(out.path, |path| path.recent -= usize::from(is_recent));
+        self.touch(out.path);
+        let known = self.destinations.get_mut(&out.destination);
+        if let Some(known) = known.filter(|known| known.path == Some(out.path)) {
+            known.recent = known.recent.saturating_sub(usize::from(is_recent));
+            self.line_up(out.destination);
+        }
     }
 
     fn hurry(&mut self, destination: DestinationId, now: Timestamp) {
@@ -250,17 +265,6 @@ impl Limits {
         }
     }
 
-    fn gone(&mut self, destination: DestinationId) {
-        self.leave_line(destination);
-        let known = self.destinations.remove(&destination);
-        if let Some(id) = known.and_then(|known| known.path) {
-            if let Some(path) = self.paths.get_mut(&id) {
-                path.destinations -= 1;
-            }
-            self.touch(id);
-        }
-    }
-
     /// Grants what may be granted now. Gives what is to be said and done, in order.
     pub(crate) fn settle(&mut self, now: Now) -> Vec<Output> {
         self.open_due(now.inside);
@@ -268,7 +272,10 @@ impl Limits {
         let mut changed = BTreeSet::new();
         loop {
             for path in std::mem::take(&mut self.touched) {
-                self.line_up_path(path, now.inside);
+                if let Some(known) = self.paths.get_mut(&path) {
+                    let waits = known.is_ready(now.inside).then_some(known.recent);
+                    self.ready.set(path, &mut known.place, waits);
+                }
                 changed.insert(path);
             }
             match self.grant(now.inside) {
@@ -288,12 +295,16 @@ impl Limits {
         if self.is_full() {
             return None;
         }
-        let (_, _, id) = *self.ready.iter().find(|(_, _, id)| self.has_a_share_left(*id))?;
+        let (_, id) = self.ready.iter().find(|(_, id)| self.has_a_share_left(*id))?;
         let path = self.paths.get_mut(&id)?;
-        let (_, _, destination) = *path.turns.first()?;
+        let (_, destination) = path.turns.iter().next()?;
+        let known = self.destinations.get_mut(&destination)?;
         let begun = path.pace.begin(now, path.running);
-        (path.running, path.out) = (path.running + 1, path.out + 1);
-        let hops = Arc::clone(&path.hops);
+        (path.running, path.out, path.recent) = (path.running + 1, path.out + 1, path.recent + 1);
+        (known.waiting, known.recent) = (known.waiting - 1, known.recent + 1);
+        // The next turn of both comes after everybody else's.
+        path.turns.set(destination, &mut known.place, None);
+        self.ready.set(id, &mut path.place, None);
         self.last_permit += 1;
         self.jobs += 1;
         let out = Out {
@@ -304,28 +315,20 @@ impl Limits {
             used: false,
         };
         self.permits.insert(self.last_permit, out);
-        self.change(destination, None, |known| {
-            known.waiting -= 1;
-            known.recent += 1;
-            // The next turn comes after everybody else's.
-            known.turn = None;
-        });
-        self.change_path(id, |path| {
-            path.recent += 1;
-            path.turn = None;
-        });
-        self.outputs.push(Output::Granted {
-            destination,
-            permit: self.last_permit,
-            path: hops,
+        let permit = Permit {
+            throttle: None,
+            id: self.last_permit,
             epoch: self.epoch,
-        });
+            path: Arc::clone(&path.hops),
+        };
+        self.outputs.push(Output::Granted(destination, permit));
+        self.line_up(destination);
         Some(id)
     }
 
     /// Whether there are as many permits as all paths together may have.
     fn is_full(&self) -> bool {
-        self.jobs >= self.max_jobs || self.permits.len() >= self.max_sessions
+        self.jobs >= self.setup.max_jobs || self.permits.len() >= self.setup.max_sessions
     }
 
     /// One path never takes the last quarter, so that other paths find free jobs.
@@ -334,7 +337,7 @@ impl Limits {
     }
 
     fn is_greedy(&self, path: &Path) -> bool {
-        path.recent >= share(self.max_jobs) || path.out >= share(self.max_sessions)
+        path.recent >= share(self.setup.max_jobs) || path.out >= share(self.setup.max_sessions)
     }
 }
 

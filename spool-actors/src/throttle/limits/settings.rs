@@ -9,22 +9,25 @@ use std::sync::Arc;
 impl Limits {
     /// A new limit for the permits that are granted from now on. Those that are out are no longer counted.
     pub(crate) fn set_max_jobs(&mut self, max: usize) {
-        self.max_jobs = max;
+        self.setup.max_jobs = max;
         self.epoch += 1;
         self.jobs = 0;
-        for destination in self.destinations.keys().copied().collect::<Vec<_>>() {
-            self.change(destination, None, |known| known.recent = 0);
+        for (id, path) in &mut self.paths {
+            path.recent = 0;
+            self.touched.insert(*id);
         }
-        for path in self.paths.keys().copied().collect::<Vec<_>>() {
-            self.change_path(path, |path| path.recent = 0);
+        self.destinations.values_mut().for_each(|known| known.recent = 0);
+        for destination in self.destinations.keys().copied().collect::<Vec<_>>() {
+            self.line_up(destination);
         }
     }
 
     /// Other policies, for what waits as well.
     pub(crate) fn set_policies(&mut self, policies: Policies) {
-        self.memory.set_policies(policies);
+        self.setup.policies = policies;
         for (id, path) in &mut self.paths {
-            self.memory.follow(&path.hops, &mut path.pace);
+            let policy = self.setup.policies.of(&path.hops);
+            path.pace.set_policy(&policy, self.setup.max_per_path);
             self.touched.insert(*id);
         }
         // What is a path of its own may have changed.
@@ -51,9 +54,6 @@ impl Limits {
                 path.pace.reset();
             }
             self.touched.insert(*id);
-        }
-        if own.is_none() {
-            self.memory.reset(hops);
         }
         self.learned_more = true;
     }

@@ -1,9 +1,9 @@
 //! What can be seen of the limits, and what was learned.
 
+use super::paths::with_times;
 use super::{Limits, share};
 use crate::engine::{DestinationCounts, DestinationId, Now};
 use crate::outcome::DestinationState;
-use crate::throttle::memory;
 use spool_core::{Hold, LearnedDestination, NextHop};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ impl Limits {
     #[cfg(test)]
     pub(crate) fn is_at_rest(&self) -> bool {
         let waits = self.destinations.values().any(|known| known.waiting > 0);
-        self.permits.is_empty() && self.jobs == 0 && self.ready.is_empty() && !waits
+        self.permits.is_empty() && self.jobs == 0 && self.ready.iter().next().is_none() && !waits
     }
 
     /// Every limit that holds back a message of this destination with `ahead` others before it: the same that the next permit is
@@ -34,23 +34,23 @@ impl Limits {
         let path = id.and_then(|id| self.paths.get(&id));
         let of_pace = match path {
             Some(path) => path.pace.holds(now.inside, path.out, ahead),
-            None => self.memory.look(next_hops).holds(now.inside, 0, ahead),
+            None => self.fresh(next_hops).holds(now.inside, 0, ahead),
         };
         let mut holds: Vec<Hold> = of_pace.into_iter().map(|hold| on_wall(hold, now)).collect();
-        if self.max_jobs == 0 {
+        if self.setup.max_jobs == 0 {
             // Delivery is paused: the queue tells of that.
             return holds;
         }
-        let (max, running) = (self.max_jobs, self.jobs);
+        let (max, running) = (self.setup.max_jobs, self.jobs);
         if running >= max {
             holds.push(Hold::JobsLimit { max, running });
         }
-        let (max, running) = (self.max_sessions, self.permits.len());
+        let (max, running) = (self.setup.max_sessions, self.permits.len());
         if running >= max {
             holds.push(Hold::SessionsLimit { max, running });
         }
         if path.is_some_and(|path| self.is_greedy(path)) {
-            let max = share(self.max_jobs).min(share(self.max_sessions));
+            let max = share(self.setup.max_jobs).min(share(self.setup.max_sessions));
             holds.push(Hold::FairShare { max });
         }
         holds
@@ -71,7 +71,7 @@ impl Limits {
                 .or_else(|| self.paths.get(self.by_hops.get(hops)?));
             let state = match path {
                 Some(path) => path.pace.state(&path.hops, now),
-                None => self.memory.look(hops).state(hops, now),
+                None => self.fresh(hops).state(hops, now),
             };
             DestinationState {
                 next_hops: counts.next_hops,
@@ -83,12 +83,13 @@ impl Limits {
         };
         let mut states: Vec<_> = counted.into_iter().map(of).collect();
         let seen: HashSet<_> = states.iter().map(|state| Arc::clone(&state.path)).collect();
-        let listed = self.paths.values().map(|path| (&path.hops, &path.pace));
         // A path may be kept for a permit alone.
-        let listed = listed.filter(|(_, pace)| pace.is_worth_remembering());
-        let others = listed.chain(self.memory.resting());
-        let others = others.filter(|(hops, _)| !seen.contains(*hops));
-        states.extend(others.map(|(hops, pace)| pace.state(hops, now)));
+        let others = self
+            .paths
+            .values()
+            .filter(|path| path.pace.is_worth_remembering());
+        let others = others.filter(|path| !seen.contains(&path.hops));
+        states.extend(others.map(|path| path.pace.state(&path.hops, now)));
         states.sort_by(|a, b| {
             let by_messages = b.messages.cmp(&a.messages);
             by_messages.then_with(|| a.next_hops.cmp(&b.next_hops))
@@ -103,12 +104,12 @@ impl Limits {
 
     /// What is worth remembering of all paths, the newest first; with times of the wall clock.
     pub(crate) fn learned(&mut self, now: Now) -> Vec<LearnedDestination> {
-        let mut learned = self.memory.learned(now);
-        let listed = self.paths.values().filter_map(|path| {
+        self.forget_stale(self.resting.clone(), now);
+        let learned = self.paths.values().filter_map(|path| {
             let learned = path.pace.learned(&path.hops, now.inside)?;
-            Some(memory::on_wall(learned, now))
+            Some(with_times(learned, |at| now.wall_of(at)))
         });
-        learned.extend(listed);
+        let mut learned: Vec<_> = learned.collect();
         learned.sort_by_key(|learned| Reverse(learned.at));
         learned
     }
