@@ -56,11 +56,11 @@ pub(crate) struct AskedAttempt {
 }
 
 /// An answer to someone outside.
-#[derive(Debug)]
+#[derive(Debug, derive_more::TryInto)]
 pub(crate) enum Answer {
     Added(Result<Vec<MessageId>, AddError>),
     Operated(Result<Outcome, SpoolError>),
-    Idle(Idle),
+    Idle(Result<Idle, SpoolError>),
     /// Whether an attempt may start: its start is on disk.
     Begun(bool),
 }

@@ -38,7 +38,7 @@ impl<W: World> Engine<W> {
         let next = times.into_iter().flatten().min();
         let next_attempt = next.map(|at| self.now.wall_of(at));
         for reply in std::mem::take(&mut self.idle) {
-            self.answer(reply, Answer::Idle(Idle { next_attempt }));
+            self.answer(reply, Answer::Idle(Ok(Idle { next_attempt })));
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::follower::Follower;
 use super::ring::Ring;
-use futures_util::Stream;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use spool_core::Event;
 use std::fmt;
 use std::pin::Pin;
@@ -12,27 +12,32 @@ use std::task::{Context, Poll};
 
 /// A stream of events that ends with the spool. A subscriber that missed events gets an
 /// [`EventKind::Gap`](spool_core::EventKind::Gap) with their number. Dropping the stream unsubscribes.
-pub struct Subscription(EventSource);
+pub struct Subscription(BoxStream<'static, Event>);
 
-enum EventSource {
-    /// As they happen, from a ring in memory.
-    Live(Arc<Ring>),
-    /// From the log on disk, and then as they happen.
-    Log(BoxStream<'static, Event>),
+/// The reading end of a ring.
+struct Reader(Arc<Ring>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 impl Subscription {
-    pub(super) const fn live(ring: Arc<Ring>) -> Self {
-        Self(EventSource::Live(ring))
+    /// Events as they happen, from a ring in memory.
+    pub(super) fn live(ring: Arc<Ring>) -> Self {
+        let reader = Reader(ring);
+        Self(stream::poll_fn(move |cx| reader.0.poll(cx)).boxed())
     }
 
+    /// Events from the log on disk, and then as they happen.
     pub(crate) fn following(follower: Follower) -> Self {
-        Self(EventSource::Log(follower.stream()))
+        Self(follower.stream())
     }
 
     /// The next event; `None` after the spool has ended.
     pub async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+        self.0.next().await
     }
 }
 
@@ -40,26 +45,12 @@ impl Stream for Subscription {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        match &mut self.0 {
-            EventSource::Live(ring) => ring.poll(cx),
-            EventSource::Log(stream) => stream.as_mut().poll_next(cx),
-        }
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let EventSource::Live(ring) = &self.0 {
-            ring.abandon();
-        }
+        self.0.poll_next_unpin(cx)
     }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            EventSource::Live(_) => "Subscription(live)",
-            EventSource::Log(_) => "Subscription(log)",
-        })
+        f.write_str("Subscription")
     }
 }

@@ -6,7 +6,6 @@
 use super::disk::keep;
 use super::{SpoolActor, TICK};
 use crate::supervision::{Ending, Part};
-use crate::throttle::messages::Ask;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
 use spool_core::store::Store;
@@ -56,12 +55,11 @@ impl SpoolActor {
     pub(super) fn keep_learned(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         // The store must not be asked to write it twice at once, however long the disk takes.
-        let idle = !self.keeping && !self.supervision.is_over();
-        let Some(throttle) = self.throttle.as_ref().filter(|_| idle) else {
+        if self.keeping || self.supervision.is_over() {
             return;
-        };
+        }
         self.keeping = true;
-        let learned = throttle.send(Ask::new(now, move |limits| limits.learned_more(now)));
+        let learned = self.ask_limits(now, move |limits| limits.learned_more(now));
         ctx.spawn(wrap_future(learned).map(
             |learned, actor: &mut Self, ctx: &mut Context<Self>| match learned {
                 Ok(Some(learned)) if !actor.supervision.is_over() => {
@@ -81,20 +79,32 @@ impl SpoolActor {
         then: impl FnOnce(&mut Self, Option<T>) + 'static,
     ) {
         self.upkeep += 1;
+        let work = wrap_future(self.blocking(work));
+        ctx.spawn(work.map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
+            actor.upkeep -= 1;
+            then(actor, done);
+            actor.close_when_quiet(ctx);
+        }));
+    }
+
+    /// Runs `work` on the blocking pool; `None` when it panicked, which ends the spool.
+    pub(super) fn blocking<T, W>(&self, work: W) -> impl Future<Output = Option<T>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Store) -> T + Send + 'static,
+    {
         let (store, supervision) = (Arc::clone(&self.store), self.supervision.clone());
+        let failpoint = supervision.clone();
         let work = tokio::task::spawn_blocking(move || {
-            supervision.failpoint(Part::BlockingJob);
+            failpoint.failpoint(Part::BlockingJob);
             work(&store)
         });
-        ctx.spawn(
-            wrap_future(work).map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
-                if done.is_err() {
-                    actor.supervision.end(Ending::Panicked(Part::BlockingJob));
-                }
-                actor.upkeep -= 1;
-                then(actor, done.ok());
-                actor.close_when_quiet(ctx);
-            }),
-        );
+        async move {
+            let done = work.await.ok();
+            if done.is_none() {
+                supervision.end(Ending::Panicked(Part::BlockingJob));
+            }
+            done
+        }
     }
 }

@@ -7,7 +7,6 @@ use crate::engine::Input;
 use crate::event_hub::messages::{Close, Enroll};
 use crate::event_hub::{Follower, Subscription};
 use crate::supervision::Ending;
-use crate::throttle::messages::Ask;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, System};
 use futures_util::FutureExt;
@@ -154,18 +153,15 @@ impl SpoolActor {
             return;
         }
         let now = self.now();
-        let ask = Ask::new(now, move |limits| limits.learned(now));
-        let learned = self.throttle.as_ref().map(|throttle| throttle.send(ask));
+        let learned = self.ask_limits(now, move |limits| limits.learned(now));
         // Where a spool has failed, the path may lead to another one by now.
         let in_order = self.supervision.ending() == Some(Ending::Killed);
         let (agent, store) = (Arc::clone(&self.agent), Arc::clone(&self.store));
         let close = async move {
             // Nothing is lost with it.
-            let learned = match learned.filter(|_| in_order) {
-                Some(learned) => learned.await.ok(),
-                None => None,
-            };
-            if let Some(learned) = learned {
+            if let Ok(learned) = learned.await
+                && in_order
+            {
                 let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
             } else {
                 drop(store);

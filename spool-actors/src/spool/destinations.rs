@@ -2,7 +2,6 @@
 
 use super::SpoolActor;
 use crate::outcome::DestinationState;
-use crate::throttle::messages::Ask;
 use actix::{Context, Handler, Message, ResponseFuture};
 use spool_core::{NextHop, SpoolError};
 use std::sync::Arc;
@@ -25,15 +24,7 @@ impl Handler<Destinations> for SpoolActor {
         }
         self.catch_up(ctx);
         let (now, counts) = (self.now(), self.engine.queue.counts());
-        let asked = Ask::new(now, move |limits| limits.states(counts, now));
-        let states = self.throttle.as_ref().map(|throttle| throttle.send(asked));
-        let supervision = self.supervision.clone();
-        Box::pin(async move {
-            match states {
-                Some(states) => states.await.map_err(|_| supervision.error()),
-                None => Err(supervision.error()),
-            }
-        })
+        Box::pin(self.ask_limits(now, move |limits| limits.states(counts, now)))
     }
 }
 
@@ -51,17 +42,20 @@ impl Handler<ResetDestination> for SpoolActor {
     type Result = ResponseFuture<Result<Option<DestinationState>, SpoolError>>;
 
     fn handle(&mut self, reset: ResetDestination, ctx: &mut Context<Self>) -> Self::Result {
-        let states = self.handle(Destinations, ctx);
-        let (throttle, now) = (self.throttle.clone(), self.now());
-        Box::pin(async move {
-            let mut states = states.await?.into_iter();
+        if let Err(error) = self.readable() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.catch_up(ctx);
+        let (now, counts) = (self.now(), self.engine.queue.counts());
+        Box::pin(self.ask_limits(now, move |limits| {
+            let mut states = limits.states(counts, now).into_iter();
             let named = |state: &DestinationState| state.next_hops == reset.0 || state.path == reset.0;
             let before = states.find(named);
-            if let Some(throttle) = throttle.filter(|_| before.is_some()) {
+            if before.is_some() {
                 tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
-                throttle.do_send(Ask::new(now, move |limits| limits.reset(&reset.0)));
+                limits.reset(&reset.0);
             }
-            Ok(before)
-        })
+            before
+        }))
     }
 }

@@ -2,10 +2,12 @@
 
 use super::SpoolActor;
 use super::messages::Explain;
+use crate::engine::Now;
 use crate::throttle::Limits;
 use crate::throttle::messages::Ask;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
+use tokio::sync::oneshot;
 
 impl Handler<Explain> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<Hold>, SpoolError>>;
@@ -30,18 +32,38 @@ impl Handler<Explain> for SpoolActor {
         {
             explained.holds.insert(0, Hold::Disk { error });
         }
-        let destination = explained.destination.zip(self.throttle.as_ref());
-        let asked = destination.map(|((destination, next_hops, ahead), throttle)| {
-            let holds = move |limits: &mut Limits| limits.holds((destination, &next_hops), ahead, now);
-            throttle.send(Ask::new(now, holds))
+        let asked = explained.destination.map(|(destination, next_hops, ahead)| {
+            self.ask_limits(now, move |limits| {
+                limits.holds((destination, &next_hops), ahead, now)
+            })
         });
-        let supervision = self.supervision.clone();
         Box::pin(async move {
             let mut holds = explained.holds;
             if let Some(asked) = asked {
-                holds.extend(asked.await.map_err(|_| supervision.error())?);
+                holds.extend(asked.await?);
             }
             Ok(holds)
         })
+    }
+}
+
+impl SpoolActor {
+    /// Asks the throttle. It is asked even if the answer is not waited for.
+    pub(super) fn ask_limits<T, A>(
+        &self,
+        now: Now,
+        ask: A,
+    ) -> impl Future<Output = Result<T, SpoolError>> + use<T, A>
+    where
+        T: Send + 'static,
+        A: FnOnce(&mut Limits) -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        if let Some(throttle) = &self.throttle {
+            let ask = move |limits: &mut Limits| drop(answer.send(ask(limits)));
+            throttle.do_send(Ask(Box::new(ask), now));
+        }
+        let supervision = self.supervision.clone();
+        async move { answered.await.map_err(|_| supervision.error()) }
     }
 }

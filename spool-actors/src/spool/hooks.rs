@@ -5,6 +5,7 @@ use super::{Brought, Outside, SpoolActor};
 use crate::engine::{AskedAttempt, Input};
 use actix::Addr;
 use futures_util::FutureExt;
+use scopeguard::ScopeGuard;
 use spool_core::disposition::{Decisions, refusals};
 use spool_core::{Attempt, Hooks, Message, MessageId, OnError};
 use std::future::Future;
@@ -12,47 +13,28 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// A question to a hook. Dropped before it was answered, it is answered by `unanswered`.
-struct Question<T> {
-    asked: Option<T>,
+fn question<T>(
+    asked: T,
     own: Addr<SpoolActor>,
     unanswered: fn(T) -> Input<Outside>,
-}
-
-impl<T> Question<T> {
-    const fn new(asked: T, own: Addr<SpoolActor>, unanswered: fn(T) -> Input<Outside>) -> Self {
-        Self {
-            asked: Some(asked),
-            own,
-            unanswered,
-        }
-    }
-
-    fn answer(mut self, answer: impl FnOnce(T) -> Input<Outside>) {
-        if let Some(asked) = self.asked.take() {
-            self.own.do_send(Brought(answer(asked)));
-        }
-    }
-}
-
-impl<T> Drop for Question<T> {
-    fn drop(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            self.own.do_send(Brought((self.unanswered)(asked)));
-        }
-    }
+) -> ScopeGuard<T, impl FnOnce(T)> {
+    scopeguard::guard(asked, move |asked| own.do_send(Brought(unanswered(asked))))
 }
 
 impl SpoolActor {
     /// Asks whether a message may be tried.
     pub(super) fn ask_presend(&self, message: Arc<Message>, own: Addr<Self>) {
         let (id, hooks) = (message.id, self.hooks.clone());
-        let question = Question::new(id, own, |id| Input::Presented(id, None));
+        let question = question(id, own.clone(), |id| Input::Presented(id, None));
         // What is not placed is dropped, and so answered.
         self.for_hooks.place(move || {
             Box::pin(async move {
                 let asked = bounded(&hooks, "presend", id, async { hooks.call_presend(message).await });
                 let decision = asked.await;
-                question.answer(|id| Input::Presented(id, decision));
+                own.do_send(Brought(Input::Presented(
+                    ScopeGuard::into_inner(question),
+                    decision,
+                )));
             })
         });
     }
@@ -61,7 +43,7 @@ impl SpoolActor {
     pub(super) fn ask_on_error(&self, asked: AskedAttempt, own: Addr<Self>) {
         let hooks = self.hooks.clone();
         let (message, attempt) = (Arc::new(asked.message.as_ref().clone()), asked.attempt.clone());
-        let question = Question::new(asked, own, |asked| {
+        let question = question(asked, own.clone(), |asked| {
             let decisions = Decisions::by_default(&asked.attempt.report);
             Input::Decided(asked, decisions)
         });
@@ -69,7 +51,10 @@ impl SpoolActor {
         self.for_hooks.place(move || {
             Box::pin(async move {
                 let decisions = decide(&hooks, message, &attempt).await;
-                question.answer(|asked| Input::Decided(asked, decisions));
+                own.do_send(Brought(Input::Decided(
+                    ScopeGuard::into_inner(question),
+                    decisions,
+                )));
             })
         });
     }

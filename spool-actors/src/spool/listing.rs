@@ -4,12 +4,10 @@ use super::messages::{Details, Get, GetBody, ListMessages};
 use super::parts;
 use super::{Looked, SpoolActor};
 use crate::errors::operation_error;
-use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, LISTING_BYTES, Listed, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
-use std::sync::Arc;
 
 impl SpoolActor {
     /// Reads from disk off this thread. Only the caller waits for it.
@@ -20,15 +18,8 @@ impl SpoolActor {
         if let Err(error) = self.readable() {
             return Box::pin(std::future::ready(Err(error)));
         }
-        let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || read(&store));
-        let supervision = self.supervision.clone();
-        Box::pin(async move {
-            read.await.unwrap_or_else(|_| {
-                supervision.end(Ending::Panicked(Part::BlockingJob));
-                Err(supervision.error())
-            })
-        })
+        let (read, supervision) = (self.blocking(read), self.supervision.clone());
+        Box::pin(async move { read.await.unwrap_or_else(|| Err(supervision.error())) })
     }
 }
 

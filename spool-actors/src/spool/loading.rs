@@ -3,13 +3,13 @@
 //! What needs all of it, a listing, an operation on messages or a look at one that has not come, waits; it is never told
 //! that a message does not exist that is still to come. Nothing of the disk is touched here.
 
-use super::SpoolActor;
 use super::messages::{Loaded, WhenLoaded};
+use super::{Outside, SpoolActor};
 use crate::engine::Input;
 use crate::supervision::Sentinel;
 use actix::{Addr, Context, Handler, Message, ResponseFuture, WeakAddr};
 use spool_core::SpoolError;
-use spool_core::store::{Recovered, Recovery, Store};
+use spool_core::store::Store;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,33 +19,28 @@ use tokio::sync::watch;
 /// What was there, once it is loaded; told to everyone who waits. That it never will be is an end of the spool.
 pub(super) type LoadState = watch::Sender<Option<Arc<Loaded>>>;
 
-/// Some of the messages that were on disk at the start.
+/// Some of what was on disk at the start, or that all of it has come.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Chunk {
-    messages: Vec<Recovered>,
+    input: Input<Outside>,
     taken: SyncSender<()>,
 }
-
-/// All of them have come; `None`: the rest never will.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct LoadingOver(Option<Recovery>);
 
 /// Starts the thread that reads. It ends with the reading, and does not keep the spool open.
 pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Sentinel) -> io::Result<()> {
     let read = move || {
-        let mut hand_over = |messages| {
+        let hand_over = |input| {
             let Some(address) = spool.upgrade() else { return };
             let (taken, wait) = sync_channel(1);
-            address.do_send(Chunk { messages, taken });
+            address.do_send(Chunk { input, taken });
             drop(address);
             // One at a time: adds and deliveries go on in between. When the spool is gone, so is the other end.
             let _ = wait.recv();
         };
         let over = catch_unwind(AssertUnwindSafe(|| {
             sentinel.failpoint();
-            store.load_all(&mut hand_over)
+            store.load_all(&mut |messages| hand_over(Input::Recovered(messages)))
         }));
         let recovery = match over {
             Ok(Ok(recovery)) => Some(recovery),
@@ -63,9 +58,7 @@ pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Se
         sentinel.done();
         // Before the spool hears of it: it may be waiting to let its lock go.
         drop(store);
-        if let Some(address) = spool.upgrade() {
-            address.do_send(LoadingOver(recovery));
-        }
+        hand_over(Input::LoadingOver(recovery));
     };
     std::thread::Builder::new()
         .name("spool-loader".into())
@@ -123,20 +116,14 @@ impl Handler<Chunk> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, chunk: Chunk, ctx: &mut Context<Self>) {
-        self.feed(Input::Recovered(chunk.messages), ctx);
+        let is_over = matches!(chunk.input, Input::LoadingOver(_));
+        self.feed(chunk.input, ctx);
         self.turn(ctx);
+        if is_over {
+            self.gate.loading_is_over();
+        }
         // The thread that waits is there, or it has no use for an answer.
         let _ = chunk.taken.send(());
-    }
-}
-
-impl Handler<LoadingOver> for SpoolActor {
-    type Result = ();
-
-    fn handle(&mut self, LoadingOver(recovery): LoadingOver, ctx: &mut Context<Self>) {
-        self.feed(Input::LoadingOver(recovery), ctx);
-        self.turn(ctx);
-        self.gate.loading_is_over();
     }
 }
 

@@ -40,18 +40,20 @@ type Operated = ResponseFuture<Result<Outcome, SpoolError>>;
 
 impl SpoolActor {
     /// Gives the engine an input with a reply, and returns its answer. When the channel closes without one, the spool has ended.
-    fn ask<T: 'static>(
+    fn ask<T>(
         &mut self,
         input: impl FnOnce(oneshot::Sender<Answer>) -> Input<Outside>,
-        take: impl FnOnce(Answer) -> Option<T> + 'static,
         ended: impl FnOnce(&Supervision) -> T + 'static,
         ctx: &mut Context<Self>,
-    ) -> ResponseFuture<T> {
+    ) -> ResponseFuture<T>
+    where
+        T: TryFrom<Answer> + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         self.feed(input(reply), ctx);
         let supervision = self.supervision.clone();
         Box::pin(async move {
-            let answer = answer.await.ok().and_then(take);
+            let answer = answer.await.ok().and_then(|answer| T::try_from(answer).ok());
             answer.unwrap_or_else(|| ended(&supervision))
         })
     }
@@ -61,11 +63,7 @@ impl SpoolActor {
         input: impl FnOnce(oneshot::Sender<Answer>) -> Input<Outside>,
         ctx: &mut Context<Self>,
     ) -> Added {
-        let added = |answer| match answer {
-            Answer::Added(added) => Some(added),
-            Answer::Operated(_) | Answer::Idle(_) | Answer::Begun(_) => None,
-        };
-        self.ask(input, added, |supervision| Err(supervision.add_error()), ctx)
+        self.ask(input, |supervision| Err(supervision.add_error()), ctx)
     }
 }
 
@@ -117,12 +115,8 @@ impl<M: Operate> Handler<M> for SpoolActor {
             return self.once_loaded(operation, ctx.address());
         }
         let (work, ids) = operation.work(self);
-        let operated = |answer| match answer {
-            Answer::Operated(outcome) => Some(outcome),
-            Answer::Added(_) | Answer::Idle(_) | Answer::Begun(_) => None,
-        };
         let input = |reply| Input::Operate(work, ids, reply);
-        self.ask(input, operated, |supervision| Err(supervision.error()), ctx)
+        self.ask(input, |supervision| Err(supervision.error()), ctx)
     }
 }
 
@@ -216,10 +210,6 @@ impl Handler<WaitIdle> for SpoolActor {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
-        let idle = |answer| match answer {
-            Answer::Idle(idle) => Some(Ok(idle)),
-            Answer::Added(_) | Answer::Operated(_) | Answer::Begun(_) => None,
-        };
-        self.ask(Input::WaitIdle, idle, |supervision| Err(supervision.error()), ctx)
+        self.ask(Input::WaitIdle, |supervision| Err(supervision.error()), ctx)
     }
 }

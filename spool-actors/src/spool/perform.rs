@@ -5,7 +5,6 @@ use super::{Brought, Outside, SpoolActor};
 use crate::delivery::DeliveryActor;
 use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, ToCommit, Told, Wanted};
 use crate::event_hub::messages::Publish;
-use crate::supervision::{Ending, Part};
 use crate::throttle::messages::{Said, Tell};
 use crate::throttle::{Output, Permit};
 use crate::writer::Ticket;
@@ -119,24 +118,10 @@ impl SpoolActor {
 
     /// Runs a job on the blocking pool. Its task holds an address: the spool stays until it is done.
     fn work(&self, job: DiskJob<Outside>, ctx: &Context<Self>) {
-        let (store, budget, supervision) = (
-            Arc::clone(&self.store),
-            self.budget.clone(),
-            self.supervision.clone(),
-        );
-        let own = ctx.address();
-        let work = tokio::task::spawn_blocking({
-            let supervision = supervision.clone();
-            move || {
-                supervision.failpoint(Part::BlockingJob);
-                run(&store, &budget, job)
-            }
-        });
+        let (budget, own) = (self.budget.clone(), ctx.address());
+        let work = self.blocking(move |store| run(store, &budget, job));
         actix::spawn(async move {
-            let done = work.await.unwrap_or_else(|_| {
-                supervision.end(Ending::Panicked(Part::BlockingJob));
-                Done::Lost
-            });
+            let done = work.await.unwrap_or(Done::Lost);
             own.do_send(Brought(Input::Done(done)));
         });
     }

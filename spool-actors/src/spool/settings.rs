@@ -3,7 +3,6 @@
 use super::SpoolActor;
 use super::messages::SetMaxConcurrentJobs;
 use crate::engine::Input;
-use crate::throttle::messages::Ask;
 use actix::{Context, Handler, Message};
 use spool_core::bounce::NoticeConfig;
 use spool_core::{Policies, Routing, SpoolError};
@@ -39,9 +38,7 @@ impl Handler<SetPolicies> for SpoolActor {
     fn handle(&mut self, set: SetPolicies, _: &mut Context<Self>) -> Self::Result {
         self.alive()?;
         let now = self.now();
-        if let Some(throttle) = &self.throttle {
-            throttle.do_send(Ask::new(now, move |limits| limits.set_policies(set.0)));
-        }
+        drop(self.ask_limits(now, move |limits| limits.set_policies(set.0)));
         Ok(())
     }
 }
@@ -73,9 +70,7 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
         self.alive()?;
         tracing::debug!(max = set.0, "maximum of concurrent jobs set");
         let now = self.now();
-        if let Some(throttle) = &self.throttle {
-            throttle.do_send(Ask::new(now, move |limits| limits.set_max_jobs(set.0)));
-        }
+        drop(self.ask_limits(now, move |limits| limits.set_max_jobs(set.0)));
         self.feed(Input::SetMaxJobs(set.0), ctx);
         // What asks for the jobs next sees it.
         self.turn(ctx);

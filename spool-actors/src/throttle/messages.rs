@@ -9,22 +9,10 @@ use actix::Message;
 #[rtype(result = "()")]
 pub(crate) struct Tell(pub(crate) Vec<Told>, pub(crate) Now);
 
-/// Looks at the limits, or sets something of them, at this time. Replies with the result.
-pub(crate) struct Ask<T> {
-    pub(super) ask: Box<dyn FnOnce(&mut Limits) -> T + Send>,
-    pub(super) now: Now,
-}
-
-impl<T> Ask<T> {
-    pub(crate) fn new(now: Now, ask: impl FnOnce(&mut Limits) -> T + Send + 'static) -> Self {
-        let ask = Box::new(ask);
-        Self { ask, now }
-    }
-}
-
-impl<T: 'static> Message for Ask<T> {
-    type Result = T;
-}
+/// Looks at the limits, or sets something of them, at this time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ask(pub(crate) Box<dyn FnOnce(&mut Limits) + Send>, pub(crate) Now);
 
 /// What Throttle says, in order.
 #[derive(Debug, Message)]

@@ -19,7 +19,7 @@ pub use permit::Permit;
 use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, WeakRecipient};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WeakRecipient};
 use messages::{Ask, Said, Tell};
 use permit::Dropped;
 use spool_core::{DeliveryAgent, NextHop, PathLookup};
@@ -91,15 +91,14 @@ impl Throttle {
     ) -> bool {
         let lookup = match self.agent.path(asked) {
             PathLookup::Known(hops) => {
-                self.limits.looked_up(destination, asked, &hops, self.now);
+                self.limits.looked_up(destination, &hops, self.now);
                 return true;
             }
             PathLookup::Lookup(lookup) => lookup,
         };
-        let asked = Arc::clone(asked);
         ctx.spawn(
             wrap_future(lookup).map(move |hops, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.limits.looked_up(destination, &asked, &hops, actor.now);
+                actor.limits.looked_up(destination, &hops, actor.now);
                 actor.settle(ctx);
             }),
         );
@@ -133,13 +132,12 @@ impl Handler<Dropped> for Throttle {
     }
 }
 
-impl<T: 'static> Handler<Ask<T>> for Throttle {
-    type Result = MessageResult<Ask<T>>;
+impl Handler<Ask> for Throttle {
+    type Result = ();
 
-    fn handle(&mut self, Ask { ask, now }: Ask<T>, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Ask(ask, now): Ask, ctx: &mut Context<Self>) {
         self.now = now;
-        let result = ask(&mut self.limits);
+        ask(&mut self.limits);
         self.settle(ctx);
-        MessageResult(result)
     }
 }

@@ -84,7 +84,7 @@ impl World {
                     Output::Granted(destination, permit) => granted.push((destination, permit.id)),
                     Output::LookUp(destination, asked) => {
                         let path = self.shared.get(&destination).unwrap_or(&asked).clone();
-                        self.limits.looked_up(destination, &asked, &path, at(self.now));
+                        self.limits.looked_up(destination, &path, at(self.now));
                     }
                     Output::News(news) => match news {
                         News::Path(destination, path) => drop(self.paths.insert(destination, path)),
@@ -282,7 +282,7 @@ fn no_more_paths_are_looked_up_at_once_than_allowed() {
     while let Some((destination, asked)) = under_way.pop() {
         assert!(under_way.len() < 256);
         found += 1;
-        world.limits.looked_up(destination, &asked, &asked, at(AT));
+        world.limits.looked_up(destination, &asked, at(AT));
         under_way.extend(lookups(world.limits.settle(at(AT))));
     }
     assert_eq!(found, count);
@@ -307,7 +307,7 @@ fn a_path_that_was_asked_for_under_former_policies_is_asked_for_again() {
     world.limits.set_policies(Policies::default());
     assert!(!asks(&world.limits.settle(at(AT))), "one at a time");
     for again in [true, false] {
-        world.limits.looked_up(destination, &hops(1), &hops(9), at(AT));
+        world.limits.looked_up(destination, &hops(9), at(AT));
         assert_eq!(asks(&world.limits.settle(at(AT))), again);
     }
 }

@@ -56,7 +56,7 @@ impl Life {
                 true => hops(0),
                 false => Arc::clone(&asked),
             };
-            self.throttle.looked_up(destination, &asked, &hops, self.now);
+            self.throttle.looked_up(destination, &hops, self.now);
         }
     }
 

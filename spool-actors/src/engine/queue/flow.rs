@@ -16,6 +16,7 @@ const TOO_MANY_ASKED: usize = 16;
 /// A destination with its messages and sessions.
 #[derive(Debug)]
 pub(crate) struct DestinationCounts {
+    pub(crate) destination: DestinationId,
     pub(crate) next_hops: Arc<[NextHop]>,
     /// Messages on the spool.
     pub(crate) messages: usize,
@@ -346,6 +347,7 @@ impl<W: World> Queue<W> {
     pub(crate) fn counts(&self) -> Vec<DestinationCounts> {
         let slots = self.by_hops.values().filter_map(|id| self.at(*id));
         let counts = |slot: &Destination<W>| DestinationCounts {
+            destination: slot.id,
             next_hops: Arc::clone(&slot.next_hops),
             messages: slot.messages,
             waiting: slot.counts.waiting(),

@@ -10,20 +10,14 @@ const MAX_LOOKUPS: usize = 256;
 
 impl Limits {
     /// A path was looked up.
-    pub(crate) fn looked_up(
-        &mut self,
-        destination: DestinationId,
-        asked: &Arc<[NextHop]>,
-        hops: &Arc<[NextHop]>,
-        now: Now,
-    ) {
+    pub(crate) fn looked_up(&mut self, destination: DestinationId, hops: &Arc<[NextHop]>, now: Now) {
         self.lookups = self.lookups.saturating_sub(1);
         let path = self.path(hops, now);
         self.touch(path);
-        let known = self.destinations.get_mut(&destination);
         // It may have gone.
-        let known = known.filter(|known| known.is_looking && known.next_hops == *asked);
-        let Some(known) = known else { return };
+        let Some(known) = self.destinations.get_mut(&destination) else {
+            return;
+        };
         known.is_looking = std::mem::take(&mut known.is_outdated);
         known.looked_up = now.inside;
         if known.is_looking {

@@ -4,9 +4,10 @@ use super::paths::with_times;
 use super::{Limits, share};
 use crate::engine::{DestinationCounts, DestinationId, Now};
 use crate::outcome::DestinationState;
+use crate::throttle::path::Path;
 use spool_core::{Hold, LearnedDestination, NextHop};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Limits {
@@ -15,6 +16,14 @@ impl Limits {
     pub(crate) fn is_at_rest(&self) -> bool {
         let waits = self.destinations.values().any(|known| known.waiting > 0);
         self.permits.is_empty() && self.jobs == 0 && self.ready.iter().next().is_none() && !waits
+    }
+
+    /// The path of a destination; where that is not known, the path with its hosts.
+    fn path_of(&self, destination: DestinationId, next_hops: &Arc<[NextHop]>) -> Option<&Path> {
+        let known = self.destinations.get(&destination);
+        let id = known.and_then(|known| known.path);
+        self.paths
+            .get(&id.or_else(|| self.by_hops.get(next_hops).copied())?)
     }
 
     /// Every limit that holds back a message of this destination with `ahead` others before it: the same that the next permit is
@@ -26,12 +35,10 @@ impl Limits {
         now: Now,
     ) -> Vec<Hold> {
         let known = self.destinations.get(&destination);
-        let id = match known.filter(|known| known.next_hops == *next_hops) {
-            Some(known) if known.path.is_none() => return vec![Hold::PathLookup],
-            Some(known) => known.path,
-            None => self.by_hops.get(next_hops).copied(),
-        };
-        let path = id.and_then(|id| self.paths.get(&id));
+        if known.is_some_and(|known| known.path.is_none()) {
+            return vec![Hold::PathLookup];
+        }
+        let path = self.path_of(destination, next_hops);
         let of_pace = match path {
             Some(path) => path.pace.holds(now.inside, path.out, ahead),
             None => self.fresh(next_hops).holds(now.inside, 0, ahead),
@@ -59,17 +66,9 @@ impl Limits {
     /// The state of each destination of which the engine has counted messages, and of those paths of which something is known beside them; those
     /// with the most messages come first.
     pub(crate) fn states(&self, counted: Vec<DestinationCounts>, now: Now) -> Vec<DestinationState> {
-        let known = self.destinations.values();
-        let known: HashMap<_, _> = known
-            .filter_map(|known| Some((&known.next_hops, self.paths.get(&known.path?)?)))
-            .collect();
         let of = |counts: DestinationCounts| {
             let hops = &counts.next_hops;
-            let path = known
-                .get(hops)
-                .copied()
-                .or_else(|| self.paths.get(self.by_hops.get(hops)?));
-            let state = match path {
+            let state = match self.path_of(counts.destination, hops) {
                 Some(path) => path.pace.state(&path.hops, now),
                 None => self.fresh(hops).state(hops, now),
             };
