@@ -8,18 +8,15 @@
 mod dir;
 mod format;
 mod leave;
-mod refused;
 
 pub(crate) use leave::leave;
 
 use crate::config::{Config, SubmissionLimits};
 use crate::failure::Failure;
 use crate::relay::{Relay, SubmitOptions};
-use bytes::Bytes;
 use dir::{DropDir, FileIdentity, Left, Look, NAMES, Unread};
 use futures_util::future::join_all;
-use refused::NotAdded;
-use spool_core::{Admission, Budget, FlowId, Held, Mail, MessageId, Source, visible};
+use spool_core::{AddError, Admission, Budget, FlowId, Held, Mail, MessageId, Source, visible};
 use spool_smtp::server::left_by;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
@@ -53,13 +50,42 @@ pub(crate) struct DropBox {
     stuck: Mutex<HashMap<CString, FileIdentity>>,
 }
 
-/// One file, read.
+/// The message of one file.
 struct ReadFile {
     name: CString,
     user: u32,
     key: String,
-    submission: Result<(spool_core::Envelope, Bytes), String>,
+    mail: Mail,
     _held: Held,
+}
+
+/// Why a message is not on the spool.
+#[derive(Debug)]
+enum NotAdded {
+    /// It never can be.
+    Bad(String),
+    /// It may be added later; other messages may be added now.
+    Waits(String),
+    /// It may be added later, and so may others.
+    Later(String),
+}
+
+impl From<AddError> for NotAdded {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
+                Self::Bad(error.to_string())
+            }
+            AddError::Unsigned(_) => Self::Waits(error.to_string()),
+            // Also unknown errors: nothing is lost by waiting.
+            AddError::Busy
+            | AddError::Full(_)
+            | AddError::Disk(_)
+            | AddError::Ended(_)
+            | AddError::Killed
+            | _ => Self::Later(error.to_string()),
+        }
+    }
 }
 
 /// The name and the owner of a file, and the result of its add.
@@ -196,7 +222,16 @@ impl DropBox {
                 held.is_some()
             };
             match (self.dir.read(&name, room), held) {
-                (Ok(left), Some(held)) => all.push(self.found(name, &id, left, held)),
+                (Ok(left), Some(held)) => match self.mail(&id, &left) {
+                    Ok(mail) => all.push(ReadFile {
+                        key: format!("drop:{id}:{}", left.inode),
+                        user: left.user,
+                        name,
+                        mail,
+                        _held: held,
+                    }),
+                    Err(why) => self.set_aside(&name, Some(left.user), &why, &mut round),
+                },
                 (Err(Unread::Gone), _) => {}
                 (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, &mut round),
                 // There may be memory for a smaller one.
@@ -209,54 +244,33 @@ impl DropBox {
         (all, round)
     }
 
-    fn found(&self, name: CString, id: &str, left: Left, held: Held) -> ReadFile {
+    /// The message of a file.
+    fn mail(&self, id: &str, left: &Left) -> Result<Mail, String> {
+        let (envelope, message) = format::read(&left.bytes, self.limits)?;
         let (hostname, date) = (&self.hostname, left.at.rfc5322());
-        let submission = format::read(&left.bytes, self.limits).and_then(|(envelope, message)| {
-            let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
-            Ok((envelope, body.into()))
-        });
-        ReadFile {
-            key: format!("drop:{id}:{}", left.inode),
-            name,
-            user: left.user,
-            submission,
-            _held: held,
-        }
+        let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
+        let source = Source {
+            admission: Admission::Network,
+            client: None,
+            uid: Some(left.user),
+            tls: None,
+        };
+        Ok(Mail {
+            envelope,
+            body: body.into(),
+            flows: vec![FlowId::random()],
+            source,
+        })
     }
 
     /// Adds a file's message.
     async fn add(&self, found: ReadFile) -> Added {
-        let ReadFile {
-            name,
-            user,
-            key,
-            submission,
-            _held,
-        } = found;
-        let added = match submission {
-            Err(why) => Err(NotAdded::Bad(why)),
-            Ok((envelope, body)) => {
-                let source = Source {
-                    admission: Admission::Network,
-                    client: None,
-                    uid: Some(user),
-                    tls: None,
-                };
-                let mail = Mail {
-                    envelope,
-                    body,
-                    flows: vec![FlowId::random()],
-                    source,
-                };
-                let options = SubmitOptions {
-                    key: Some(key),
-                    ..SubmitOptions::default()
-                };
-                let answer = self.relay.submit("drop", mail, options).await;
-                answer.map_err(NotAdded::from)
-            }
+        let options = SubmitOptions {
+            key: Some(found.key),
+            ..SubmitOptions::default()
         };
-        (name, user, added)
+        let answer = self.relay.submit("drop", found.mail, options).await;
+        (found.name, found.user, answer.map_err(NotAdded::from))
     }
 
     /// Removes files whose messages were added, and sets aside those that never can be.
