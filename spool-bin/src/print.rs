@@ -3,24 +3,24 @@
 //!
 //! Line ends are not escaped. Only the text of a message, printed byte for byte, does not pass here.
 
+use memchr::memrchr;
 use serde::Serialize;
 use spool_core::visible;
 use std::io::{self, Write};
 
-/// A writer that escapes hidden characters except line ends, and replaces bytes that are not UTF-8.
+/// A writer that escapes hidden characters except line ends, and replaces bytes that are not UTF-8. It passes on whole lines, so
+/// that no character is divided.
 #[derive(Debug)]
 pub(crate) struct Visible<W> {
     out: W,
-    /// The begin of an incomplete character.
-    begun: Vec<u8>,
+    /// The begin of a line.
+    line: Vec<u8>,
 }
 
 impl<W: Write> Visible<W> {
     pub(crate) const fn new(out: W) -> Self {
-        Self {
-            out,
-            begun: Vec::new(),
-        }
+        let line = Vec::new();
+        Self { out, line }
     }
 
     #[cfg(test)]
@@ -30,55 +30,31 @@ impl<W: Write> Visible<W> {
 
     /// Sets a colour by a control sequence, which is not escaped.
     pub(crate) fn colour(&mut self, sequence: &str) -> io::Result<()> {
+        self.pass_on()?;
         self.out.write_all(sequence.as_bytes())
     }
 
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        for line in text.split_inclusive('\n') {
-            let (line, end) = match line.strip_suffix('\n') {
-                Some(line) => (line, "\n"),
-                None => (line, ""),
-            };
-            self.out.write_all(visible(line).as_bytes())?;
-            self.out.write_all(end.as_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// Writes the complete characters of `bytes`; returns the begin of an incomplete one at the end.
-    fn bytes<'b>(&mut self, mut bytes: &'b [u8]) -> io::Result<&'b [u8]> {
-        loop {
-            let error = match std::str::from_utf8(bytes) {
-                Ok(text) => {
-                    self.text(text)?;
-                    return Ok(&[]);
-                }
-                Err(error) => error,
-            };
-            let (whole, rest) = bytes.split_at(error.valid_up_to());
-            self.text(&String::from_utf8_lossy(whole))?;
-            let Some(wrong) = error.error_len() else {
-                return Ok(rest);
-            };
-            self.out.write_all("\u{fffd}".as_bytes())?;
-            bytes = rest.get(wrong..).unwrap_or_default();
-        }
+    fn pass_on(&mut self) -> io::Result<()> {
+        let lines = visible_lines(&String::from_utf8_lossy(&self.line));
+        self.line.clear();
+        self.out.write_all(lines.as_bytes())
     }
 }
 
 impl<W: Write> Write for Visible<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let begun = std::mem::take(&mut self.begun);
-        let left = if begun.is_empty() {
-            self.bytes(bytes)?.to_vec()
-        } else {
-            self.bytes(&[&begun, bytes].concat())?.to_vec()
-        };
-        self.begun = left;
+        let whole = memrchr(b'\n', bytes).map_or(0, |end| end + 1);
+        let (whole, begun) = bytes.split_at(whole);
+        if !whole.is_empty() {
+            self.line.extend_from_slice(whole);
+            self.pass_on()?;
+        }
+        self.line.extend_from_slice(begun);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
         self.out.flush()
     }
 }
@@ -115,6 +91,7 @@ mod tests {
         for piece in pieces {
             out.write_all(piece).unwrap();
         }
+        out.flush().unwrap();
         String::from_utf8(out.out).unwrap()
     }
 
@@ -134,6 +111,7 @@ mod tests {
         let mut out = Visible::new(Vec::new());
         out.colour("\u{1b}[31m").unwrap();
         out.write_all("\u{1b}[31m".as_bytes()).unwrap();
+        out.flush().unwrap();
         assert_eq!(out.out, b"\x1b[31m\\u001b[31m");
     }
 }
