@@ -2,27 +2,22 @@
 
 use crate::descriptors;
 use crate::print;
+use derive_more::Display;
 use spool_core::store::OpenError;
 use std::process::ExitCode;
-use thiserror::Error;
 
 /// A failed command.
-#[derive(Debug, Error)]
+#[derive(Debug, Display)]
 pub(crate) enum Failure {
     /// Exit 1.
-    #[error("{0}")]
     Failed(String),
     /// Exit 2: the command line or the configuration is wrong.
-    #[error("{0}")]
     Usage(String),
     /// Exit 2: the command line could not be read. The text is that of clap.
-    #[error("{0}")]
     CommandLine(String),
     /// Exit 3: another process holds the spool.
-    #[error("{0}")]
     Locked(String),
     /// Exit 4.
-    #[error("{0}")]
     NoSuchMessage(String),
 }
 

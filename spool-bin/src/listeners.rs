@@ -1,6 +1,6 @@
 //! The listeners of SMTP: network sockets, with or without TLS before the greeting, and Unix sockets.
 
-use crate::config::{Config, v6_only};
+use crate::config::{Config, SmtpAddress, v6_only};
 use crate::failure::Failure;
 use crate::relay::Relay;
 use crate::shutdown::run_part;
@@ -16,9 +16,9 @@ use tokio::task::JoinHandle;
 /// Bound listeners that do not accept yet.
 #[derive(Default)]
 pub(crate) struct Listeners {
-    /// The addresses of the network sockets for SMTP and for implicit TLS, as they are bound.
-    pub(crate) smtp: Vec<SocketAddr>,
-    pub(crate) smtps: Vec<SocketAddr>,
+    /// The addresses for SMTP and for implicit TLS, as they are bound.
+    pub(crate) smtp: Vec<String>,
+    pub(crate) smtps: Vec<String>,
     all: Vec<Listener>,
 }
 
@@ -35,6 +35,7 @@ impl Listeners {
             let listener = Listener::local(path).await;
             let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
             bound.all.push(listener);
+            bound.smtp.push(SmtpAddress::Unix(path.clone()).to_string());
         }
         Ok(bound)
     }
@@ -46,7 +47,7 @@ impl Listeners {
         addresses: &[SocketAddr],
         opening: Opening,
         passed: Vec<TcpListener>,
-    ) -> Result<Vec<SocketAddr>, Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let (mut passed, mut all) = (passed.into_iter(), Vec::new());
         for address in addresses {
             let cannot = || format!("cannot listen on {address}");
@@ -54,7 +55,7 @@ impl Listeners {
                 Some(passed) => passed,
                 None => sockets::listen(*address, v6_only(config, *address)).with_context(cannot)?,
             };
-            all.push(socket.local_addr().with_context(cannot)?);
+            all.push(socket.local_addr().with_context(cannot)?.to_string());
             let mut listener = Listener::from_std(socket).with_context(cannot)?;
             listener.opening = opening;
             listener.proxied = config.proxy_protocol.contains(address);

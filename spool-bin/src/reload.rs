@@ -23,14 +23,15 @@ pub(crate) type Reread = dyn Fn() -> Result<Config, Failure>;
 /// The parts of a running service that a reload changes, beside those in [`Relay`].
 pub(crate) struct Live {
     /// The configuration of the start.
-    started: Effective,
+    pub(crate) started: Effective,
     /// Of the files as they were read last.
-    contents: Contents,
-    server: watch::Sender<Arc<ServerConfig>>,
-    logins: watch::Sender<ClientLogins>,
-    redaction: Redaction,
-    /// Announces other files of the certificate, where the server has TLS.
-    pairs: Option<watch::Sender<CertificateFiles>>,
+    pub(crate) contents: Contents,
+    /// The configuration of new connections.
+    pub(crate) server: watch::Sender<Arc<ServerConfig>>,
+    pub(crate) logins: watch::Sender<ClientLogins>,
+    pub(crate) redaction: Redaction,
+    /// Announces other files of the certificate, and requests to read them again, where the server has TLS.
+    pub(crate) pairs: Option<watch::Sender<CertificateFiles>>,
 }
 
 /// A configuration that was read and is not in force yet.
@@ -44,33 +45,6 @@ struct Fresh {
 }
 
 impl Live {
-    pub(crate) fn new(
-        config: &Config,
-        server: ServerConfig,
-        logins: watch::Sender<ClientLogins>,
-        redaction: Redaction,
-        pairs: Option<watch::Sender<CertificateFiles>>,
-    ) -> Self {
-        Self {
-            started: Effective::of(config),
-            contents: Contents::of(config),
-            server: watch::channel(Arc::new(server)).0,
-            logins,
-            redaction,
-            pairs,
-        }
-    }
-
-    /// Announces other files of the certificate, and requests to read them again.
-    pub(crate) fn pairs(&self) -> Option<watch::Receiver<CertificateFiles>> {
-        self.pairs.as_ref().map(watch::Sender::subscribe)
-    }
-
-    /// The configuration of new connections.
-    pub(crate) fn server(&self) -> watch::Receiver<Arc<ServerConfig>> {
-        self.server.subscribe()
-    }
-
     /// Reads the configuration again. `config` is the previous one, and is replaced.
     pub(crate) fn reload(&mut self, reread: &Reread, relay: &Relay, config: &mut Config) {
         match read(reread) {

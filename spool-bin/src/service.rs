@@ -3,7 +3,8 @@
 
 use crate::admin;
 use crate::certificates::Watched;
-use crate::config::{CertificateFiles, Config, v6_only};
+use crate::config::{CertificateFiles, Config, Effective, v6_only};
+use crate::contents::Contents;
 use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
@@ -162,7 +163,7 @@ async fn open(
     let logins = watch::Sender::new(outbound::logins(&config.client)?);
     let client = outbound::client(config, &routes, logins.clone())?;
     let agent = Arc::new(SmtpAgent::new(client));
-    let submissions = Submissions::new(config, signing::rules(config)?, &config.server.memory)?;
+    let submissions = Submissions::new(config, signing::rules(config)?, &config.server.memory);
     let mut spool = config.spool.clone();
     spool.policies = routes.policies();
     spool.routing = routes.routing();
@@ -187,7 +188,15 @@ async fn open(
         certificate,
         stopped,
     };
-    Ok((service, Live::new(config, server, logins, redaction, pairs)))
+    let live = Live {
+        started: Effective::of(config),
+        contents: Contents::of(config),
+        server: watch::Sender::new(Arc::new(server)),
+        logins,
+        redaction,
+        pairs,
+    };
+    Ok((service, live))
 }
 
 /// The certificate, if TLS is configured, and the channel that announces other files and requests to read them again.
@@ -213,18 +222,19 @@ impl RelayService {
         } = self;
         let dropbox = DropBox::open(config, relay, &config.server.memory)?;
         let listeners = Listeners::bind(config, (sockets.smtp, sockets.smtps)).await?;
-        let [smtp, smtps] = [&listeners.smtp, &listeners.smtps].map(|addresses| texts(addresses));
-        let mut tasks = listeners.accept(&live.server(), relay, spool, stopped);
+        let [smtp, smtps] = [&listeners.smtp, &listeners.smtps].map(|addresses| addresses.join(","));
+        let mut tasks = listeners.accept(&live.server.subscribe(), relay, spool, stopped);
         if let Some(dropbox) = dropbox {
             let running = dropbox.run(stopped.clone());
             tasks.push(run_part(spool, Part::Ingress, stopped, running));
         }
-        if let (Some(mut certificate), Some(pairs)) = (certificate, live.pairs()) {
+        if let (Some(mut certificate), Some(pairs)) = (certificate, &live.pairs) {
+            let pairs = pairs.subscribe();
             let stopped = stopped.clone();
             actix::spawn(async move { certificate.run(pairs, stopped).await });
         }
         let (admin_address, admin) = self.start_admin(config, sockets.admin)?;
-        ready(config, smtp, &smtps, admin_address)?;
+        ready(config, &smtp, &smtps, admin_address)?;
         actix::spawn(memory::give_back());
         #[cfg(debug_assertions)]
         panic_for_a_test(&self.spool);
@@ -269,29 +279,15 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
     Ok(address.into())
 }
 
-fn texts(addresses: &[SocketAddr]) -> Vec<String> {
-    addresses.iter().map(ToString::to_string).collect()
-}
-
 /// Prints the one line on standard output.
-fn ready(
-    config: &Config,
-    mut smtp: Vec<String>,
-    smtps: &[String],
-    admin: Option<SocketAddr>,
-) -> Result<(), Failure> {
-    let unix = config.unix.iter();
-    smtp.extend(unix.map(|path| format!("unix:{}", visible(&path.display().to_string()))));
+fn ready(config: &Config, smtp: &str, smtps: &str, admin: Option<SocketAddr>) -> Result<(), Failure> {
     let admin = admin.map_or(String::new(), |address| address.to_string());
     let smtps = match smtps.is_empty() {
         true => String::new(),
-        false => format!(" smtps={}", smtps.join(",")),
+        false => format!(" smtps={smtps}"),
     };
-    let line = format!(
-        "ready smtp={} admin={admin} spool={}{smtps}\n",
-        smtp.join(","),
-        visible(&config.spool.dir.display().to_string())
-    );
+    let (smtp, dir) = (visible(smtp), config.spool.dir.display().to_string());
+    let line = format!("ready smtp={smtp} admin={admin} spool={}{smtps}\n", visible(&dir));
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes())
         .and_then(|()| out.flush())

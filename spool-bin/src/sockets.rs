@@ -1,7 +1,9 @@
 //! Listening sockets. Socket activation: sockets that a service manager passes to the process are taken by their names at the start,
 //! while there is one thread. Without them the service binds its sockets itself.
 
+use crate::config::Inherited;
 use crate::failure::Failure;
+use anyhow::Context;
 use listenfd::ListenFd;
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -52,19 +54,19 @@ impl Sockets {
         }
         Ok(all)
     }
-}
 
-/// The addresses of listeners.
-///
-/// # Errors
-/// An error of the system.
-pub(crate) fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Failure> {
-    let of = |listener: &TcpListener| {
-        listener
-            .local_addr()
-            .map_err(|error| Failure::Failed(format!("a socket of the service manager: {error}")))
-    };
-    listeners.iter().map(of).collect()
+    /// Their addresses.
+    ///
+    /// # Errors
+    /// An error of the system.
+    pub(crate) fn addresses(&self) -> Result<Inherited, Failure> {
+        let of = |listener: &TcpListener| listener.local_addr().context("a socket of the service manager");
+        Ok(Inherited {
+            smtp: self.smtp.iter().map(of).collect::<Result<_, _>>()?,
+            smtps: self.smtps.iter().map(of).collect::<Result<_, _>>()?,
+            admin: self.admin.as_ref().map(of).transpose()?,
+        })
+    }
 }
 
 /// Listens on `address`. The IPv6 wildcard accepts IPv4 as well, whatever the system's default is, unless `v6_only` is set.

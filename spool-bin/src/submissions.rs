@@ -3,12 +3,11 @@
 //! Relayed mail of others is not changed. Clones share the settings, which a reload replaces.
 
 use crate::config::Config;
-use crate::failure::Failure;
 use bytes::Bytes;
 use spool_core::{AddError, Admission, Budget, Clock, FlowId, Held, SignError, Signer, SystemClock};
 use spool_smtp::dkim::{Rules, Signing, SigningCounts};
 use spool_smtp::submission::{Completion, FixSubmissions, complete};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The settings for submitted mail.
@@ -21,26 +20,20 @@ struct Inner {
     /// For `Message-ID`.
     hostname: String,
     signing: Signing,
-    /// A hold of 0 bytes on the memory for arriving mail: the growth of messages is charged through it.
-    nothing: Mutex<Held>,
+    /// For arriving mail: the growth of messages is charged to it.
+    memory: Budget,
 }
 
 impl Submissions {
     /// With the settings of `config` and the keys in `rules`.
-    ///
-    /// # Errors
-    /// When `memory` is in use already.
-    pub(crate) fn new(config: &Config, rules: Rules, memory: &Budget) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &Config, rules: Rules, memory: &Budget) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let nothing = memory
-            .hold_first(0)
-            .ok_or_else(|| Failure::Failed("no memory for mail".to_owned()))?;
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             fix: watch::Sender::new(config.fix_submissions),
             hostname: config.hostname.clone(),
             signing: Signing::new(rules, Arc::new(SystemClock), threads),
-            nothing: Mutex::new(nothing),
-        })))
+            memory: memory.clone(),
+        }))
     }
 
     /// Replaces the settings by those of `config` and `rules`.
@@ -93,12 +86,7 @@ impl Submissions {
     ) -> Result<(Bytes, Held), AddError> {
         let size = |body: &Bytes| u64::try_from(body.len()).unwrap_or(u64::MAX);
         let before = size(&body);
-        let mut held = self
-            .0
-            .nothing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .split(0);
+        let mut held = self.0.memory.hold_nothing();
         if !body.is_unique() && !held.grow(before) {
             // It is shared, so it must be copied.
             return Err(AddError::Busy);
@@ -140,7 +128,7 @@ mod tests {
         )
         .unwrap();
         let config = Config::parse(&text.replace("KEY", &path.display().to_string())).unwrap();
-        Submissions::new(&config, crate::signing::rules(&config).unwrap(), memory).unwrap()
+        Submissions::new(&config, crate::signing::rules(&config).unwrap(), memory)
     }
 
     async fn finished(submissions: &Submissions, admission: &Admission) -> (String, u64) {

@@ -89,10 +89,16 @@ impl Budget {
         self.try_hold(Purpose::Mail, bytes)
     }
 
+    /// Nothing yet, for mail: to grow, or to be set to its real size.
+    #[must_use]
+    pub fn hold_nothing(&self) -> Held {
+        self.held(Purpose::Mail, 0)
+    }
+
     /// As [`Budget::hold`], and beyond the limit when nothing else is held: a single message must always fit.
     #[must_use]
     pub fn hold_first(&self, bytes: u64) -> Option<Held> {
-        let mut held = self.held(Purpose::Mail, 0);
+        let mut held = self.hold_nothing();
         held.grow(bytes).then_some(held)
     }
 

@@ -1,7 +1,7 @@
 //! The token of the admin API: read from a file, compared in constant time, never printed.
 
 use crate::files;
-use std::fmt;
+use derive_more::Debug;
 use std::path::Path;
 
 /// The least length; shorter tokens could be guessed.
@@ -11,7 +11,8 @@ const LEAST: usize = 16;
 const MAX_FILE: u64 = 64 * 1024;
 
 /// The token that every request must have.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
+#[debug("Token")]
 pub(crate) struct Token(String);
 
 impl Token {
@@ -48,12 +49,6 @@ impl Token {
             wrong | (byte ^ given.get(at).copied().unwrap_or(0))
         });
         wrong == 0 && given.len() == known.len()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
     }
 }
 

@@ -4,7 +4,7 @@ use super::console;
 use super::serve::lines;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::inspect::{ConfigFinding, inspect};
+use crate::inspect::inspect;
 use crate::print::tell;
 use clap::Args;
 use std::io::Write;
@@ -26,7 +26,7 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         let (errors, warnings): (Vec<_>, Vec<_>) =
-            inspect(&config).into_iter().partition(ConfigFinding::is_error);
+            inspect(&config).into_iter().partition(|finding| finding.is_error);
         let file = Some(self.config.as_path());
         if !warnings.is_empty() {
             tell(&lines(&warnings, file));

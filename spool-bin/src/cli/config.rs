@@ -2,9 +2,9 @@
 
 use super::console;
 use super::serve::Serve;
-use crate::config::{Effective, Origin, TakesEffect};
+use crate::config::{Effective, Origin};
 use crate::failure::Failure;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::Write;
 
 #[derive(Debug, Args)]
@@ -23,15 +23,8 @@ pub(super) struct ConfigArgs {
     #[arg(long)]
     changed: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    format: ConfigFormat,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum ConfigFormat {
-    #[default]
-    Toml,
-    Json,
+    #[arg(long, value_name = "FORMAT", value_parser = ["toml", "json"], default_value = "toml")]
+    format: String,
 }
 
 impl ConfigArgs {
@@ -41,20 +34,16 @@ impl ConfigArgs {
         if self.changed {
             effective.0.retain(|entry| entry.origin != Origin::Default);
         }
-        let file = self.serve.file();
-        console::print(|out| match self.format {
-            ConfigFormat::Toml => write!(out, "{}", effective.to_toml(file)),
-            ConfigFormat::Json => {
+        let file = self.serve.config.as_deref();
+        console::print(|out| match self.format.as_str() {
+            "toml" => write!(out, "{}", effective.to_toml(file)),
+            _ => {
                 for entry in &effective.0 {
-                    let takes_effect = match entry.takes_effect {
-                        TakesEffect::Reload => "reload",
-                        TakesEffect::Restart => "restart",
-                    };
                     let line = serde_json::json!({
                         "key": entry.key,
                         "value": entry.value,
                         "source": entry.source(file),
-                        "takes_effect": takes_effect,
+                        "takes_effect": entry.takes_effect,
                     });
                     writeln!(out, "{line}")?;
                 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::inspect::{ConfigFinding, inspect};
 use crate::logging::{self, LogFormat, Redaction};
 use crate::service;
-use crate::sockets::{Sockets, addresses};
+use crate::sockets::Sockets;
 use clap::Args;
 use spool_core::NextHop;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ deleted, it stops by itself with exit status 1.")]
 pub(crate) struct Serve {
     /// The configuration; options override it
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     #[arg(long, value_name = "DIR", help = option_help("spool_dir"))]
     spool: Option<PathBuf>,
     #[arg(long, value_name = "ADDR", help = option_help("listen.smtp"))]
@@ -34,15 +34,9 @@ pub(crate) struct Serve {
     admin: Option<String>,
     #[arg(long, value_name = "HOST:PORT", help = option_help("route.next_hops"))]
     next_hop: Vec<NextHop>,
-    /// Sockets of the service manager in place of `listen.smtp`.
+    /// Sockets of the service manager override options.
     #[arg(skip)]
-    smtp: Vec<SocketAddr>,
-    /// Sockets of the service manager for implicit TLS.
-    #[arg(skip)]
-    smtps: Vec<SocketAddr>,
-    /// Whether `admin` is a socket of the service manager.
-    #[arg(skip)]
-    admin_passed: bool,
+    inherited: Inherited,
     /// Format of log lines
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -50,7 +44,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) fn run(mut self, sockets: Sockets) -> Result<(), Failure> {
-        self.listen_on(&sockets)?;
+        self.inherited = sockets.addresses()?;
         let (config, built_in_sink) = self.config()?;
         let redaction = Redaction::default();
         redaction.send_replace(logging::redactor(&config.log).map_err(Failure::Usage)?);
@@ -64,32 +58,13 @@ impl Serve {
         service::serve(config, built_in_sink, &reread, redaction, sockets)
     }
 
-    /// Sockets of the service manager override options.
-    fn listen_on(&mut self, sockets: &Sockets) -> Result<(), Failure> {
-        if !sockets.smtp.is_empty() {
-            self.smtp = addresses(&sockets.smtp)?;
-        }
-        if let Some(admin) = &sockets.admin {
-            let address = addresses(std::slice::from_ref(admin))?.pop();
-            self.admin = address.map(|address| address.to_string());
-            self.admin_passed = true;
-        }
-        self.smtps = addresses(&sockets.smtps)?;
-        Ok(())
-    }
-
-    /// The file, if there is one.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        self.config.as_deref()
-    }
-
     /// Inspects what the configuration names; warnings are logged.
     ///
     /// # Errors
     /// Every error, one a line.
     fn inspected(&self, config: &Config) -> Result<(), Failure> {
         let (mut errors, warnings): (Vec<_>, Vec<_>) =
-            inspect(config).into_iter().partition(ConfigFinding::is_error);
+            inspect(config).into_iter().partition(|finding| finding.is_error);
         // Opening the spool reports these errors, with their own exit status.
         errors.retain(|error| error.key != "spool_dir");
         let file = self.config.as_deref();
@@ -116,20 +91,16 @@ impl Serve {
             (config.smtp, config.unix) = split(self.listen.clone());
             overrule(&mut config, "listen.smtp", &self.listen);
         }
-        self.override_by_sockets(&mut config)?;
-        if let Some(admin) = &self.admin {
+        if let Some(admin) = self.admin.as_ref().filter(|_| self.inherited.admin.is_none()) {
             config.admin = parse_admin(admin)?;
             config.places.overrule("listen.admin", admin.as_str());
         }
+        self.override_by_sockets(&mut config)?;
         if !self.next_hop.is_empty() {
             config.route.next_hops.clone_from(&self.next_hop);
             overrule(&mut config, "route.next_hops", &self.next_hop);
         }
-        config.inherited = Inherited {
-            smtp: !self.smtp.is_empty(),
-            smtps: !self.smtps.is_empty(),
-            admin: self.admin_passed,
-        };
+        config.inherited = self.inherited.clone();
         // Without a configuration no mail goes to mail exchangers.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
         if config.smtp.is_empty() && config.smtps.is_empty() && config.unix.is_empty() {
@@ -143,20 +114,25 @@ impl Serve {
 
     /// The sockets of the service manager replace the addresses of the configuration.
     fn override_by_sockets(&self, config: &mut Config) -> Result<(), Failure> {
-        if !self.smtp.is_empty() {
+        let Inherited { smtp, smtps, admin } = &self.inherited;
+        if !smtp.is_empty() {
             // The service manager passes no Unix sockets: those of the configuration stay.
-            config.smtp.clone_from(&self.smtp);
-            overrule(config, "listen.smtp", &self.smtp);
+            config.smtp.clone_from(smtp);
+            overrule(config, "listen.smtp", smtp);
         }
-        if !self.smtps.is_empty() {
+        if let Some(admin) = admin {
+            config.admin = Some(*admin);
+            config.places.overrule("listen.admin", admin.to_string());
+        }
+        if !smtps.is_empty() {
             if config.tls.is_none() {
                 return Err(Failure::Usage(
                     "a socket of the service manager is named smtps, and listen.tls has no certificate"
                         .to_owned(),
                 ));
             }
-            config.smtps.clone_from(&self.smtps);
-            overrule(config, "listen.smtps", &self.smtps);
+            config.smtps.clone_from(smtps);
+            overrule(config, "listen.smtps", smtps);
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn every_configuration_in_the_documentation_is_valid() {
             let elsewhere = |text: &str| text.contains("No such file") || text.contains("may not");
             let errors: Vec<String> = inspect(&config)
                 .iter()
-                .filter(|finding| finding.is_error() && !elsewhere(&finding.text))
+                .filter(|finding| finding.is_error && !elsewhere(&finding.text))
                 .map(ToString::to_string)
                 .collect();
             assert_eq!(errors, [""; 0], "{at}");

@@ -3,17 +3,18 @@
 use super::read::{or_empty, parsed, path};
 use super::reader::TableReader;
 use super::settings::{CertificateFiles, Config};
-use std::fmt;
+use derive_more::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use toml::de::DeValue;
 
 /// An item of `listen.smtp`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Display)]
 pub(crate) enum SmtpAddress {
     Tcp(SocketAddr),
     /// The file of a Unix socket, written `unix:/path`.
+    #[display("unix:{}", _0.display())]
     Unix(PathBuf),
 }
 
@@ -36,15 +37,6 @@ impl FromStr for SmtpAddress {
                 "the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes"
             )),
             path => Ok(Self::Unix(path.into())),
-        }
-    }
-}
-
-impl fmt::Display for SmtpAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -92,8 +91,9 @@ pub(crate) enum Origin {
 }
 
 /// What the file and the command line set, by the paths of keys and of `[[tables]]`: `client.tls_roots`, `route.rule[2]`,
-/// `route.rule[2].domain`.
-#[derive(Clone, Default)]
+/// `route.rule[2].domain`. They are no part of the configured values.
+#[derive(Clone, Default, derive_more::Debug)]
+#[debug("Places")]
 pub(crate) struct Places(BTreeMap<String, (toml::Value, Origin)>);
 
 impl Places {
@@ -127,13 +127,6 @@ impl Places {
     pub(crate) fn overrule(&mut self, path: &str, value: impl Into<toml::Value>) {
         self.0
             .insert(path.to_owned(), (value.into(), Origin::CommandLine));
-    }
-}
-
-impl fmt::Debug for Places {
-    /// Places are no part of the configured values.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Places")
     }
 }
 

@@ -104,17 +104,18 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// `[dkim]`, with the files of the keys.
     pub(crate) dkim: Rules<PathBuf>,
-    /// Which of the above are sockets of the service manager.
+    /// Those of the above that are sockets of the service manager.
     pub(crate) inherited: Inherited,
     pub(crate) places: Places,
 }
 
-/// The lists whose sockets come from the service manager: they are bound already, each with options of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The addresses of sockets of the service manager, which replace those of the configuration: they are bound already, each with
+/// options of its own.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Inherited {
-    pub(crate) smtp: bool,
-    pub(crate) smtps: bool,
-    pub(crate) admin: bool,
+    pub(crate) smtp: Vec<SocketAddr>,
+    pub(crate) smtps: Vec<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// Limits of a submission.

@@ -69,7 +69,7 @@ impl Bench {
         config.hostname = "mx.example.org".to_owned();
         config.drop_dir = Some(dir.path().join("drop"));
         let memory = Budget::new(1 << 20);
-        let submissions = Submissions::new(&config, Rules::default(), &memory).unwrap();
+        let submissions = Submissions::new(&config, Rules::default(), &memory);
         let relay = Relay::new(&open, Routes::of(&config), submissions);
         Self {
             dropbox: DropBox::open(&config, &relay, &memory).unwrap().unwrap(),

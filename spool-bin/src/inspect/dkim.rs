@@ -14,13 +14,8 @@ pub(super) fn dkim(config: &Config, found: &mut Findings<'_>) {
     let mut keys: Vec<(usize, SigningKey)> = Vec::new();
     for (nth, key) in configured.iter().enumerate() {
         let place = format!("dkim.key[{nth}].file");
-        match signing::read(key) {
-            Ok(read) => {
-                found.secret(&place, &key.key);
-                keys.push((nth, read.key));
-            }
-            Err(why) => found.error(&place, why),
-        }
+        let read = found.secret_read(&place, &key.key, signing::read(key));
+        keys.extend(read.map(|read| (nth, read.key)));
     }
     for (nth, read) in &keys {
         let Some(key) = configured.get(*nth) else { continue };

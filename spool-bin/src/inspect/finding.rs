@@ -2,22 +2,15 @@
 
 use crate::config::{Places, is_key};
 use crate::files::{OTHERS, OTHERS_THAN_READERS, open_to};
-use std::fmt;
+use derive_more::Display;
 use std::path::Path;
 
-/// The gravity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gravity {
-    /// It works, but is probably not intended.
-    Warning,
-    /// The service would not start, or not do what is configured.
-    Error,
-}
-
 /// An error or a warning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Display)]
+#[display("{}{key}: {text}", if *is_error { "" } else { "warning: " })]
 pub(crate) struct ConfigFinding {
-    pub(crate) gravity: Gravity,
+    /// The service would not start, or not do what is configured; otherwise it works, but is probably not intended.
+    pub(crate) is_error: bool,
     /// Which key, as in `client.tls_roots`.
     pub(crate) key: String,
     /// Where the file sets it; `None` for a default or an option of the command line.
@@ -26,10 +19,6 @@ pub(crate) struct ConfigFinding {
 }
 
 impl ConfigFinding {
-    pub(crate) fn is_error(&self) -> bool {
-        self.gravity == Gravity::Error
-    }
-
     /// In one line, as found in `file`.
     pub(crate) fn at(&self, file: Option<&Path>) -> String {
         format!("{}{self}", self.place(file))
@@ -48,13 +37,6 @@ impl ConfigFinding {
     }
 }
 
-impl fmt::Display for ConfigFinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let warning = if self.is_error() { "" } else { "warning: " };
-        write!(f, "{warning}{}: {}", self.key, self.text)
-    }
-}
-
 /// Collects findings.
 pub(super) struct Findings<'p> {
     pub(super) places: &'p Places,
@@ -62,13 +44,13 @@ pub(super) struct Findings<'p> {
 }
 
 impl Findings<'_> {
-    fn add(&mut self, gravity: Gravity, place: &str, text: String) {
+    fn add(&mut self, is_error: bool, place: &str, text: String) {
         // Without the number of its table: the line says which.
         let (table, rest) = place.split_once('[').unwrap_or((place, "]"));
         let key = format!("{table}{}", rest.split_once(']').map_or("", |(_, key)| key));
         debug_assert!(is_key(&key), "{key} is no key");
         self.all.push(ConfigFinding {
-            gravity,
+            is_error,
             key,
             line: self.places.line(place),
             text,
@@ -76,16 +58,25 @@ impl Findings<'_> {
     }
 
     pub(super) fn error(&mut self, place: &str, text: String) {
-        self.add(Gravity::Error, place, text);
+        self.add(true, place, text);
     }
 
     /// An error about the file `path`.
-    pub(super) fn error_at(&mut self, place: &str, path: &Path, why: impl fmt::Display) {
+    pub(super) fn error_at(&mut self, place: &str, path: &Path, why: impl std::fmt::Display) {
         self.error(place, format!("{}: {why}", path.display()));
     }
 
     pub(super) fn warn(&mut self, place: &str, text: String) {
-        self.add(Gravity::Warning, place, text);
+        self.add(false, place, text);
+    }
+
+    /// What was read of the file `path` with a secret, or an error; and a warning when others than its owner can read it.
+    pub(super) fn secret_read<T>(&mut self, place: &str, path: &Path, read: Result<T, String>) -> Option<T> {
+        match &read {
+            Ok(_) => self.secret(place, path),
+            Err(why) => self.error(place, why.clone()),
+        }
+        read.ok()
     }
 
     /// Warns when others than its owner can read a file with a secret.

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 /// Addresses of which only one can be had.
 pub(super) fn addresses(config: &Config, found: &mut Findings<'_>) {
     // Those of the service manager are bound already.
-    let inherited = config.inherited;
-    let smtp = config.smtp.iter().filter(|_| !inherited.smtp);
+    let inherited = &config.inherited;
+    let smtp = config.smtp.iter().filter(|_| inherited.smtp.is_empty());
     let smtp = smtp.map(|address| (address, "listen.smtp"));
-    let smtps = config.smtps.iter().filter(|_| !inherited.smtps);
+    let smtps = config.smtps.iter().filter(|_| inherited.smtps.is_empty());
     let smtps = smtps.map(|address| (address, "listen.smtps"));
-    let admin = config.admin.filter(|_| !inherited.admin);
+    let admin = config.admin.filter(|_| inherited.admin.is_none());
     let all: Vec<_> = smtp.chain(smtps).collect();
     for (nth, (address, key)) in all.iter().enumerate() {
         let mut before = all.iter().take(nth);

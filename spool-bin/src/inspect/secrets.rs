@@ -73,10 +73,7 @@ pub(super) fn client(config: &Config, found: &mut Findings<'_>) {
             Secret::Token(_) => "token_file",
         };
         let (place, path) = (format!("client.login[{nth}].{key}"), login.secret.path());
-        match outbound::secret(login) {
-            Ok(_) => found.secret(&place, path),
-            Err(why) => found.error(&place, why),
-        }
+        found.secret_read(&place, path, outbound::secret(login));
         let mut before = client.logins.iter().take(nth);
         if before.any(|other| other.next_hop == login.next_hop) {
             let hop = &login.next_hop;
@@ -90,11 +87,7 @@ pub(super) fn client(config: &Config, found: &mut Findings<'_>) {
 
 /// The key of `log.redact`.
 pub(super) fn log(config: &Config, found: &mut Findings<'_>) {
-    let Some(path) = &config.log.redact_key_file else {
-        return;
-    };
-    match Redactor::new(Some(path)) {
-        Ok(_) => found.secret("log.redact_key_file", path),
-        Err(why) => found.error("log.redact_key_file", why),
+    if let Some(path) = &config.log.redact_key_file {
+        found.secret_read("log.redact_key_file", path, Redactor::new(Some(path)));
     }
 }

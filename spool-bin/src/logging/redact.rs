@@ -6,12 +6,13 @@
 
 use crate::config::Log;
 use crate::files;
+use derive_more::Debug;
 use regex::{Captures, Regex};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use spool_core::log::Redact;
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
 pub(crate) type Redaction = watch::Sender<Option<Arc<Redactor>>>;
 
 /// Writes hashes in place of addresses.
+#[derive(Debug)]
+#[debug("Redactor")]
 pub(crate) struct Redactor(hmac::Key);
 
 /// The redactor of a configuration, if the log is to be redacted.
@@ -48,12 +51,6 @@ pub(crate) fn redactor(log: &Log) -> Result<Option<Arc<Redactor>>, String> {
     let redactor = || Redactor::new(log.redact_key_file.as_deref()).map(Arc::new);
     let redactor = log.redact.then(redactor).transpose();
     redactor.map_err(|why| format!("log.redact_key_file: {why}"))
-}
-
-impl fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Redactor")
-    }
 }
 
 impl Redactor {

@@ -73,7 +73,7 @@ impl Api {
         let relay = Relay::new(
             &spool,
             crate::routes::Routes::of(&service),
-            Submissions::new(&service, Rules::default(), &memory).unwrap(),
+            Submissions::new(&service, Rules::default(), &memory),
         );
         let state = State::new(relay, agent, &service);
         Self {

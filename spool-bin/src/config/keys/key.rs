@@ -1,7 +1,10 @@
 //! What is stated of a key, and the notation of the table of keys.
 
+use serde::Serialize;
+
 /// When a changed value takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum TakesEffect {
     /// With SIGHUP.
     Reload,

@@ -44,7 +44,7 @@ fn sockets_of_the_service_manager_do_not_clash() {
     );
     let mut config = Config::parse(&text).unwrap();
     assert_eq!(inspect(&config).len(), 1);
-    config.inherited.smtp = true;
+    config.inherited.smtp = config.smtp.clone();
     assert_eq!(inspect(&config), []);
 }
 
