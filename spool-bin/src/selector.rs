@@ -17,7 +17,7 @@ pub(crate) struct Selector {
     ids: BTreeSet<MessageId>,
     frozen: bool,
     failed: bool,
-    queue: Option<Queue>,
+    pub(crate) queue: Option<Queue>,
     sender: Option<Regex>,
     recipient: Option<Regex>,
     next_hop: Option<Regex>,
@@ -115,11 +115,6 @@ impl Selector {
     /// The queue selected, when it is an archive.
     pub(crate) fn archive(&self) -> Option<Archive> {
         self.queue.and_then(Archive::of_queue)
-    }
-
-    /// The queue selected.
-    pub(crate) const fn queue(&self) -> Option<Queue> {
-        self.queue
     }
 
     /// Whether it needs data from disk: senders, recipients, or why a message is frozen.

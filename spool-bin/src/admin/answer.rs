@@ -5,15 +5,14 @@
 
 use super::error::{HandlerResult, busy, internal};
 use super::state::State;
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::{Error, HttpResponse};
 use bytes::Bytes;
+use futures_util::stream;
 use serde::Serialize;
 use spool_core::Held;
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 const JSON: &str = "application/json";
@@ -63,7 +62,7 @@ fn in_memory(state: &State, status: StatusCode, content_type: &str, body: impl I
         return Ok(answer.body(body));
     }
     let held = charge(state, u64::try_from(body.len()).unwrap_or(u64::MAX))?;
-    Ok(answer.body(Slices::new(body, held)))
+    Ok(answer.body(slices(body, held)))
 }
 
 /// Memory for a part of `size` bytes of an answer that has begun; it waits for memory for some time.
@@ -82,31 +81,14 @@ pub(super) async fn charge_part(state: &State, size: usize) -> Result<Held, Erro
     Err(actix_web::error::ErrorServiceUnavailable(text))
 }
 
-/// A body in slices, with the memory charged for it.
-pub(super) struct Slices {
-    left: Bytes,
-    _held: Held,
-}
-
-impl Slices {
-    pub(super) const fn new(body: Bytes, held: Held) -> Self {
-        Self {
-            left: body,
-            _held: held,
-        }
-    }
-}
-
-impl MessageBody for Slices {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(u64::try_from(self.left.len()).unwrap_or(u64::MAX))
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let left = &mut self.get_mut().left;
+/// A body in slices; `held` is the memory charged for it.
+pub(super) fn slices(mut left: Bytes, held: Held) -> impl MessageBody + 'static {
+    let size = u64::try_from(left.len()).unwrap_or(u64::MAX);
+    let next = move || {
+        // Released when the body is dropped.
+        let _held = &held;
         let slice = left.split_to(SLICE.min(left.len()));
-        Poll::Ready((!slice.is_empty()).then_some(Ok(slice)))
-    }
+        (!slice.is_empty()).then_some(Ok::<_, Infallible>(slice))
+    };
+    SizedStream::new(size, stream::iter(std::iter::from_fn(next)))
 }

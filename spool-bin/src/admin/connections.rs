@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(super) struct Connections {
     most: usize,
     /// For large heads.
-    memory: Budget,
+    pub(super) memory: Budget,
     open: Mutex<Vec<Arc<Connection>>>,
 }
 
@@ -22,10 +22,6 @@ impl Connections {
             memory,
             open: Mutex::default(),
         }
-    }
-
-    pub(super) const fn memory(&self) -> &Budget {
-        &self.memory
     }
 
     pub(super) fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {

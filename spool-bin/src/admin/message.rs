@@ -2,7 +2,7 @@
 //!
 //! The id in the path is checked before anything else is done, and is never part of a file name here.
 
-use super::answer::{Slices, charge, json as json_answer};
+use super::answer::{charge, json as json_answer, slices};
 use super::error::{HandlerResult, bad_request, refused};
 use super::state::State;
 use crate::page::{NoticePage, Page};
@@ -38,7 +38,7 @@ pub(super) async fn body(state: Data<State>, path: Path<String>) -> HandlerResul
         .content_type("message/rfc822")
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.eml\"")))
-        .body(Slices::new(body, held)))
+        .body(slices(body, held)))
 }
 
 pub(super) async fn explain(state: Data<State>, path: Path<String>) -> HandlerResult {

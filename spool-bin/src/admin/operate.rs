@@ -170,7 +170,7 @@ async fn selected(state: &State, order: &mut Order) -> Result<Vec<MessageId>, Sp
     if order.operation == Operation::Purge {
         return removed(state.spool_dir.clone(), selector, order.older_than).await;
     }
-    let mut pages = Pages::new(state.relay.spool.clone(), selector, order.archive, false);
+    let mut pages = Pages::new(state, selector, order.archive, false);
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await? {
         ids.extend(page.iter().map(|message| message.id));
@@ -219,12 +219,7 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
     }
     let mut missing = order.selector.only_ids().cloned().unwrap_or_default();
     let envelopes = operation == Operation::Bounce;
-    let mut pages = Pages::new(
-        state.relay.spool.clone(),
-        order.selector,
-        order.archive,
-        envelopes,
-    );
+    let mut pages = Pages::new(state, order.selector, order.archive, envelopes);
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await? {
         report.matched += page.len();

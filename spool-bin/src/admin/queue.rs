@@ -46,7 +46,7 @@ fn selector(query: &Conditions) -> Result<Selector, Error> {
 
 fn pages(state: &State, selector: Selector, envelopes: bool) -> Pages {
     let archive = selector.archive();
-    Pages::new(state.relay.spool.clone(), selector, archive, envelopes)
+    Pages::new(state, selector, archive, envelopes)
 }
 
 pub(super) async fn status(state: Data<State>, query: Conditions) -> HandlerResult {

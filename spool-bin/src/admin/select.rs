@@ -2,6 +2,7 @@
 //!
 //! It holds one page at a time. Messages that arrive or leave meanwhile may or may not be listed: it is no snapshot.
 
+use super::state::State;
 use crate::selector::Selector;
 use actix::Addr;
 use spool_actors::{ListMessages, SpoolActor};
@@ -34,18 +35,13 @@ enum Position {
 
 impl Pages {
     /// Begins with the first message. With `envelopes`, senders and recipients are listed even if the selector needs none.
-    pub(super) fn new(
-        spool: Addr<SpoolActor>,
-        selector: Selector,
-        archive: Option<Archive>,
-        envelopes: bool,
-    ) -> Self {
+    pub(super) fn new(state: &State, selector: Selector, archive: Option<Archive>, envelopes: bool) -> Self {
         let position = match selector.ids() {
             Some(ids) => Position::Left(ids.iter().rev().copied().collect()),
             None => Position::Behind(None),
         };
         Self {
-            spool,
+            spool: state.relay.spool.clone(),
             envelopes: envelopes || selector.needs_envelope(),
             selector,
             archive,

@@ -77,7 +77,7 @@ pub(crate) fn serve(
                 .keep_alive(KeepAlive::Timeout(IDLE))
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
-                .on_connect_ext(|stream: &Stream, kept| drop(kept.insert(stream.connection())))
+                .on_connect_ext(|stream: &Stream, kept| drop(kept.insert(Arc::clone(&stream.connection))))
                 .finish(map_config(app, |()| AppConfig::default()));
             let (connections, counted) = (Arc::clone(&connections), state.clone());
             let accept = move |io: TcpStream| {

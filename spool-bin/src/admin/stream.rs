@@ -19,7 +19,7 @@ const PIECE: usize = 4 * 1024;
 pub(super) struct Stream {
     /// Bytes may be read ahead.
     io: BufReader<TcpStream>,
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     connections: Arc<Connections>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
@@ -41,10 +41,6 @@ impl Stream {
             head: HeadEnd::default(),
             had_turn: false,
         })
-    }
-
-    pub(super) fn connection(&self) -> Arc<Connection> {
-        Arc::clone(&self.connection)
     }
 
     /// Passes on what may be passed on, and reads when nothing is left. The end of the stream is noticed in every phase.
@@ -77,7 +73,7 @@ impl Stream {
         let count = self.head.count(fits);
         buf.put_slice(fits.get(..count).unwrap_or_default());
         Pin::new(&mut self.io).consume(count);
-        self.connection.passed_head(count, self.connections.memory());
+        self.connection.passed_head(count, &self.connections.memory);
         Poll::Ready(Ok(()))
     }
 }

@@ -41,7 +41,7 @@ async fn a_head_that_never_ends_ends_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_head_behind_an_answer_has_its_own_time() {
     let (mut stream, mut peer) = connected().await;
-    let connection = stream.connection();
+    let connection = Arc::clone(&stream.connection);
     connection.begins(true);
     tokio::time::sleep(Duration::from_secs(100)).await;
     peer.write_all(b"x").await.unwrap();
@@ -66,8 +66,8 @@ async fn a_head_behind_an_answer_has_its_own_time() {
 async fn a_peer_that_was_refused_is_read_for_a_moment_only() {
     for piece in [1024, 256 * 1024] {
         let (mut stream, mut peer) = connected().await;
-        stream.connection().begins(false);
-        stream.connection().closes();
+        stream.connection.begins(false);
+        stream.connection.closes();
         let send = async {
             while peer.write_all(&vec![b'x'; piece]).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -87,7 +87,7 @@ async fn a_peer_that_was_refused_is_read_for_a_moment_only() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_loses_its_answer() {
     let (mut stream, peer) = connected().await;
-    stream.connection().begins(false);
+    stream.connection.begins(false);
     let begun = Instant::now();
     let error = stream.write_all(&vec![b'x'; 64 << 20]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -108,7 +108,7 @@ async fn read_now(stream: &mut Stream) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn one_request_is_passed_on_at_a_time_after_the_answer_before_is_sent() {
     let (mut stream, mut peer) = connected().await;
-    let connection = stream.connection();
+    let connection = Arc::clone(&stream.connection);
     let requests = [&b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"PUT /2 HTTP/1.1\n\n"];
     let body = vec![b'x'; 64 * 1024];
     peer.write_all(&[requests[0], requests[1], &body].concat())
@@ -134,7 +134,7 @@ async fn one_request_is_passed_on_at_a_time_after_the_answer_before_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_until_the_answer_before_it_is_sent() {
     let (mut stream, _peer) = connected().await;
-    let connection = stream.connection();
+    let connection = Arc::clone(&stream.connection);
     connection.begins(false);
     connection.ends();
     let mut next = std::pin::pin!(poll_fn(|cx| connection.poll_sent(cx)));
@@ -152,7 +152,7 @@ async fn the_end_of_a_peer_is_noticed_while_its_request_is_answered() {
     let (mut stream, mut peer) = connected().await;
     peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     stream.read_exact(&mut [0; 18]).await.unwrap();
-    stream.connection().begins(false);
+    stream.connection.begins(false);
     drop(peer);
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
 }
@@ -160,13 +160,13 @@ async fn the_end_of_a_peer_is_noticed_while_its_request_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_large_head_is_charged_and_one_that_is_too_long_ends_the_connection() {
     let (mut stream, mut peer) = connected().await;
-    let memory = stream.connections.memory().clone();
+    let memory = stream.connections.memory.clone();
     let head = b"GET / HTTP/1.1\r\nX: y\r\n".repeat(500);
     peer.write_all(&[&head, &b"\r\n"[..]].concat()).await.unwrap();
     stream.read_exact(&mut vec![0; head.len()]).await.unwrap();
     assert_eq!(memory.used(), Connection::HEAD_CHARGE);
-    stream.connection().begins(false);
-    stream.connection().ends();
+    stream.connection.begins(false);
+    stream.connection.ends();
     assert_eq!(memory.used(), 0);
     let others = memory.hold(1 << 20).unwrap();
     let send = async |peer: &mut TcpStream| {
@@ -188,7 +188,7 @@ async fn a_large_head_is_charged_and_one_that_is_too_long_ends_the_connection() 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_gives_way_ends_at_once() {
     let (mut stream, _peer) = connected().await;
-    let connection = stream.connection();
+    let connection = Arc::clone(&stream.connection);
     let end = async {
         tokio::task::yield_now().await;
         connection.give_up();

@@ -32,7 +32,7 @@ struct Counted {
 
 impl CountArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let count = match self.target.directory() {
+        let count = match &self.target.spool {
             Some(dir) if self.which.selector()?.is_everything() => count_from_disk(dir)?,
             Some(dir) => {
                 let mut count = 0;

@@ -45,7 +45,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn run(self) -> Result<(), Failure> {
         let id = read_id(&self.id).map_err(Failure::Usage)?;
-        match (self.target.directory(), self.body) {
+        match (&self.target.spool, self.body) {
             (None, true) => {
                 let path = format!("/api/v1/messages/{id}/body");
                 let answer = self.target.service()?.get(&path)?;

@@ -40,7 +40,7 @@ impl StatusArgs {
             colour: console::colour(),
             now: SystemClock.now(),
         };
-        let found: Box<dyn Iterator<Item = Result<MessageSummary, Failure>>> = match self.target.directory() {
+        let found: Box<dyn Iterator<Item = Result<MessageSummary, Failure>>> = match &self.target.spool {
             Some(dir) => {
                 let mut all = Vec::new();
                 self.which.in_directory(dir, &mut |message| all.push(message))?;
@@ -51,7 +51,7 @@ impl StatusArgs {
                 Box::new(self.target.service()?.get(&path)?.items())
             }
         };
-        if self.format == Format::Table || self.target.directory().is_some() {
+        if self.format == Format::Table || self.target.spool.is_some() {
             let all = found.collect::<Result<Vec<_>, _>>()?;
             return console::print(|out| print(all, style, out));
         }

@@ -43,7 +43,7 @@ pub(super) struct Target {
     /// A spool directory instead, with or without a service running on it
     // No conflict with --admin: SPOOL_ADMIN in the environment would be one.
     #[arg(long, value_name = "DIR")]
-    spool: Option<PathBuf>,
+    pub(super) spool: Option<PathBuf>,
 }
 
 impl Target {
@@ -51,10 +51,6 @@ impl Target {
         let mut service = self.admin.service()?;
         service.instead = Some("read a directory with --spool DIR");
         Ok(service)
-    }
-
-    pub(super) fn directory(&self) -> Option<&Path> {
-        self.spool.as_deref()
     }
 }
 

@@ -168,7 +168,7 @@ impl Request {
         if operation != Operation::Purge {
             selector.check()?;
         }
-        let archive = archive(operation, self.from.as_deref(), selector.queue())?;
+        let archive = archive(operation, self.from.as_deref(), selector.queue)?;
         Ok(Order {
             operation,
             selector,

@@ -1,7 +1,6 @@
 //! `spool dkim`: signing keys, their records in DNS, and the signatures of messages.
 
 mod dns;
-mod generate;
 mod lookup;
 mod new;
 mod verify;
