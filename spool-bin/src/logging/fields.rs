@@ -13,19 +13,20 @@ pub(super) struct EventFields {
     pub(super) record: Option<Arc<Record>>,
     pub(super) message: String,
     pub(super) fields: Vec<(&'static str, Value<'static>)>,
+    /// Their share of the bytes of the queue.
     pub(super) bytes: usize,
 }
 
 impl EventFields {
-    /// The fields of `event`, and their share of the bytes of the queue.
-    pub(super) fn of(event: &Event<'_>) -> (Self, usize) {
+    /// The fields of `event`.
+    pub(super) fn of(event: &Event<'_>) -> Self {
         let mut fields = Self::default();
         event.record(&mut fields);
-        let bytes = match &fields.record {
+        fields.bytes = match &fields.record {
             Some(record) => record.footprint(),
             None => 256 + fields.message.len() + fields.bytes,
         };
-        (fields, bytes)
+        fields
     }
 
     fn text(&mut self, field: &Field, text: String) {

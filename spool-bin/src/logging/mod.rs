@@ -75,7 +75,7 @@ struct QueueLayer {
 
 impl QueueLayer {
     fn give(&self, entry: LogEntry) {
-        let bytes = entry.bytes;
+        let bytes = entry.event.bytes;
         let before = self.counts.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= QUEUE_BYTES;
         if !fits || self.queue.try_send(WriterJob::Write(Box::new(entry))).is_err() {
@@ -87,13 +87,10 @@ impl QueueLayer {
 
 impl<S: Subscriber> Layer<S> for QueueLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let level = *event.metadata().level();
-        let (event, bytes) = EventFields::of(event);
         self.give(LogEntry {
             at: SystemClock.now(),
-            level,
-            event,
-            bytes,
+            level: *event.metadata().level(),
+            event: EventFields::of(event),
         });
     }
 }
@@ -124,7 +121,7 @@ fn write_lines(
                 WriterJob::Flush(flushed) => asked = Some(flushed),
                 WriterJob::Write(entry) => {
                     writer.entry(&entry);
-                    counts.waiting.fetch_sub(entry.bytes, Ordering::Relaxed);
+                    counts.waiting.fetch_sub(entry.event.bytes, Ordering::Relaxed);
                 }
             }
             if writer.batch.len() >= 1 << 20 {
@@ -135,10 +132,10 @@ fn write_lines(
         }
         let lost = counts.dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let mut line = Line::new("", spool_core::log::Level::Warn);
+            let mut line = Line::new("", Level::WARN);
             line.fields.push(("lines", Value::Number(lost)));
             let what = "log lines were dropped: nobody read them";
-            writer.write("message", &line, what, SystemClock.now(), Level::WARN);
+            writer.write("message", &line, what, SystemClock.now());
         }
         let _ = err.write_all(&writer.batch);
         writer.batch.clear();

@@ -25,8 +25,6 @@ pub(super) struct LogEntry {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) event: EventFields,
-    /// Its share of the bytes of the queue.
-    pub(super) bytes: usize,
 }
 
 /// Formats entries. Each becomes one line of visible text.
@@ -48,36 +46,32 @@ impl Writer {
         if let Some(record) = &entry.event.record {
             return record.lines(&mut |mut line| {
                 redact(&mut line);
-                let level = match line.level {
-                    spool_core::log::Level::Info => Level::INFO,
-                    spool_core::log::Level::Warn => Level::WARN,
-                };
-                self.write("event", &line, line.event, entry.at, level);
+                self.write("event", &line, line.event, entry.at);
             });
         }
-        let mut line = Line::new("", spool_core::log::Level::Info);
+        let mut line = Line::new("", entry.level);
         line.fields.extend(entry.event.fields.iter().cloned());
         redact(&mut line);
         let message = match &redactor {
             Some(redactor) => redactor.text(&entry.event.message),
             None => entry.event.message.as_str().into(),
         };
-        self.write("message", &line, &message, entry.at, entry.level);
+        self.write("message", &line, &message, entry.at);
     }
 
-    pub(super) fn write(&mut self, kind: &str, line: &Line<'_>, what: &str, at: Timestamp, level: Level) {
+    pub(super) fn write(&mut self, kind: &str, line: &Line<'_>, what: &str, at: Timestamp) {
         self.line.clear();
         // Writing to a String cannot fail.
         let _ = match self.format {
-            LogFormat::Text => text(&mut self.line, line, what, at, level),
-            LogFormat::Json => json(&mut self.line, kind, line, what, at, level),
+            LogFormat::Text => text(&mut self.line, line, what, at),
+            LogFormat::Json => json(&mut self.line, kind, line, what, at),
         };
         append(&mut self.batch, self.line.as_bytes());
     }
 }
 
-fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp, level: Level) -> fmt::Result {
-    write!(out, "{at} {level} {what}")?;
+fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp) -> fmt::Result {
+    write!(out, "{at} {} {what}", line.level)?;
     for (key, value) in &line.fields {
         out.push(' ');
         out.push_str(key);
@@ -87,14 +81,8 @@ fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp, level: Lev
     Ok(())
 }
 
-fn json(
-    out: &mut String,
-    kind: &str,
-    line: &Line<'_>,
-    what: &str,
-    at: Timestamp,
-    level: Level,
-) -> fmt::Result {
+fn json(out: &mut String, kind: &str, line: &Line<'_>, what: &str, at: Timestamp) -> fmt::Result {
+    let level = line.level;
     write!(out, "{{\"timestamp\":\"{at}\",\"level\":\"{level}\",\"{kind}\":")?;
     Value::Word(what.into()).write_json(out)?;
     for (key, value) in &line.fields {

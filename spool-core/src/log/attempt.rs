@@ -1,7 +1,7 @@
 //! The log lines of an attempt: one for each recipient that was tried, and one for each host that did not decide the
 //! result.
 
-use super::line::{Level, Line, Value};
+use super::line::{Line, Value};
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex};
 use crate::clock::{Timestamp, millis};
 use crate::envelope::Envelope;
@@ -12,6 +12,7 @@ use crate::reply::Reply;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
+use tracing::Level;
 
 /// The result of a recipient in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl AttemptRecord {
 
     /// The common start of its lines.
     fn begin(&self, event: &'static str) -> Line<'_> {
-        let mut line = Line::new(event, Level::Info);
+        let mut line = Line::new(event, Level::INFO);
         line.add("id", Value::Id(self.id));
         line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(self.envelope.reverse_path.as_str()));

@@ -3,15 +3,7 @@
 use crate::id::{FlowId, MessageId};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
-
-/// The level of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Normal operation.
-    Info,
-    /// An operator should see it.
-    Warn,
-}
+use tracing::Level;
 
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ mod attempt;
 mod line;
 
 pub use attempt::AttemptRecord;
-pub use line::{Level, Line, Redact, Value};
+pub use line::{Line, Redact, Value};
 
 use crate::agent::{Admission, Source, TlsSession};
 use crate::clock::millis;
@@ -21,6 +21,7 @@ use derive_more::Display;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use tracing::Level;
 
 /// The `tracing` target of records: `SPOOL_LOG=info,mail=off` turns them off.
 pub const TARGET: &str = "mail";
@@ -80,7 +81,7 @@ impl Accepted {
     }
 
     fn line(&self) -> Line<'_> {
-        let mut line = Line::new("accepted", Level::Info);
+        let mut line = Line::new("accepted", Level::INFO);
         line.list("id", self.ids.iter().copied().take(MAX_IDS).map(Value::Id));
         line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.word("via", self.via);
@@ -133,7 +134,7 @@ pub struct Operation {
 
 impl Operation {
     fn line(&self) -> Line<'_> {
-        let mut line = Line::new("operation", Level::Info);
+        let mut line = Line::new("operation", Level::INFO);
         line.word("name", self.name);
         line.word("by", &self.by);
         match &self.user {
@@ -205,7 +206,7 @@ impl GivenUp {
     }
 
     fn line(&self) -> Line<'_> {
-        let mut line = Line::new("given_up", Level::Warn);
+        let mut line = Line::new("given_up", Level::WARN);
         line.add("id", Value::Id(self.id));
         line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(&self.sender));
@@ -245,7 +246,7 @@ impl Record {
     /// Whether a subscriber wants records of this level.
     #[must_use]
     pub fn wanted() -> bool {
-        tracing::enabled!(target: TARGET, tracing::Level::WARN)
+        tracing::enabled!(target: TARGET, Level::WARN)
     }
 
     /// Logs it.

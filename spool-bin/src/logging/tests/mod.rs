@@ -25,7 +25,6 @@ fn written(record: Record, format: LogFormat, redactor: Option<Redactor>) -> Vec
             record: Some(Arc::new(record)),
             ..EventFields::default()
         },
-        bytes: 0,
     });
     let text = String::from_utf8(writer.batch).unwrap();
     text.lines().map(str::to_owned).collect()
@@ -250,8 +249,10 @@ fn the_queue_is_bounded_in_bytes() {
     let entry = |bytes| LogEntry {
         at: Timestamp(0),
         level: Level::INFO,
-        event: EventFields::default(),
-        bytes,
+        event: EventFields {
+            bytes,
+            ..EventFields::default()
+        },
     };
     (0..20).for_each(|_| layer.give(entry(1 << 20)));
     assert_eq!(counts.waiting.load(Ordering::Relaxed), QUEUE_BYTES);
