@@ -10,20 +10,23 @@ use crate::message::Message;
 use crate::next_hop::NextHop;
 use crate::on_error::OnError;
 use crate::reply::Reply;
-use derive_more::Debug;
+use derive_more::{Debug, Display};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What a presend hook decides about a message that is about to be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Presend {
     /// Try it now.
+    #[display("send now")]
     SendNow,
     /// Not before then. No retry interval is taken.
+    #[display("not before {_0}")]
     SendAt(Timestamp),
     /// Freeze it.
     Freeze,

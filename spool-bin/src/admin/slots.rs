@@ -32,12 +32,11 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new() -> Self {
-        let [bodies, reads, followers] =
-            [MAX_BODIES, MAX_READS, MAX_FOLLOWERS].map(|most| Arc::new(Semaphore::new(most)));
+        let slots = |most| Arc::new(Semaphore::new(most));
         Self {
-            bodies,
-            reads,
-            followers,
+            bodies: slots(MAX_BODIES),
+            reads: slots(MAX_READS),
+            followers: slots(MAX_FOLLOWERS),
             failures: Failures::default(),
         }
     }

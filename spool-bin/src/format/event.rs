@@ -1,7 +1,7 @@
 //! Events as lines of text.
 
 use super::units::hops;
-use spool_core::{Event, EventKind, Presend, harmless};
+use spool_core::{Event, EventKind, harmless};
 
 /// `2026-11-24T03:39:12.042Z 12 delivered 01M8… <ada@example.org> bob@example.net`; `None` for what says nothing to a
 /// person.
@@ -26,7 +26,7 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::Bounced => "bounced".to_owned(),
         EventKind::Expired => "expired".to_owned(),
         EventKind::InDoubt => "in doubt: the next hop may hold the message".to_owned(),
-        EventKind::Presend(decision) => format!("presend: {}", presend(*decision)),
+        EventKind::Presend(decision) => format!("presend: {decision}"),
         EventKind::Rerouted(next_hops) => format!("rerouted to {}", hops(next_hops)),
         EventKind::Notice { action, id } => match id {
             Some(id) => format!("{action}: a notice is returned as {id}"),
@@ -48,16 +48,6 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         }
     }
     Some(text)
-}
-
-fn presend(decision: Presend) -> String {
-    match decision {
-        Presend::SendNow => "send now".to_owned(),
-        Presend::SendAt(at) => format!("not before {at}"),
-        Presend::Freeze => "freeze".to_owned(),
-        Presend::Remove => "remove".to_owned(),
-        _ => "unknown to this program".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! that looks like an option is refused and never taken for a recipient, unless `--` precedes it.
 
 use super::exit::SendmailError;
-use spool_core::{BodyKind, Notify, Ret};
+use spool_core::{BodyKind, MailParameters, Notify, Ret};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -48,14 +48,10 @@ pub(super) struct Sending {
     pub(super) dot_is_text: bool,
     /// `-N`.
     pub(super) notify: Option<Notify>,
-    /// `-R`.
-    pub(super) ret: Option<Ret>,
-    /// `-V`.
-    pub(super) envid: Option<String>,
     /// `-B`.
     pub(super) body: Option<BodyKind>,
-    /// `-O requiretls=yes`.
-    pub(super) requiretls: bool,
+    /// `-R`, `-V` and `-O requiretls=yes`.
+    pub(super) parameters: MailParameters,
 }
 
 /// The text of `newaliases`, `-bi` and `-I`.
@@ -156,7 +152,8 @@ impl Parser {
                         "false" => "no",
                         _ => value,
                     };
-                    sending.requiretls = one_of("-O requiretls=", word, &[("yes", true), ("no", false)])?;
+                    let known = [("yes", true), ("no", false)];
+                    sending.parameters.requiretls = one_of("-O requiretls=", word, &known)?;
                 }
             }
             'f' | 'r' => sending.from = Some(value),
@@ -164,9 +161,9 @@ impl Parser {
             'N' => sending.notify = Some(notify(&value)?),
             'R' => {
                 let known = [("hdrs", Ret::Headers), ("full", Ret::Full)];
-                sending.ret = Some(one_of("-R ", &value, &known)?);
+                sending.parameters.ret = Some(one_of("-R ", &value, &known)?);
             }
-            'V' => sending.envid = Some(envid(value)?),
+            'V' => sending.parameters.envid = Some(envid(value)?),
             'B' => {
                 let known = [("7bit", BodyKind::SevenBit), ("8bitmime", BodyKind::EightBitMime)];
                 sending.body = Some(one_of("-B ", &value, &known)?);

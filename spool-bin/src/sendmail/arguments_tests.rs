@@ -101,11 +101,11 @@ fn notices_and_parameters_are_read() {
     let both = notify("FAILURE,delay");
     assert!(both.failure && both.delay && !both.success);
     let all = sending(&["-Rhdrs", "-V", "id 1", "-Orequiretls=yes", "-B7BIT", "a@b"]);
-    assert_eq!(all.ret, Some(Ret::Headers));
-    assert_eq!(all.envid.as_deref(), Some("id 1"));
-    assert!(all.requiretls);
+    assert_eq!(all.parameters.ret, Some(Ret::Headers));
+    assert_eq!(all.parameters.envid.as_deref(), Some("id 1"));
+    assert!(all.parameters.requiretls);
     assert_eq!(all.body, Some(BodyKind::SevenBit));
-    assert!(!sending(&["-O", "RequireTLS=no", "a@b"]).requiretls);
+    assert!(!sending(&["-O", "RequireTLS=no", "a@b"]).parameters.requiretls);
 }
 
 #[test]

@@ -87,10 +87,7 @@ pub(super) fn compose(
         recipients: recipients.into_iter().map(recipient).collect(),
         parameters: MailParameters {
             body,
-            requiretls: sending.requiretls,
-            ret: sending.ret,
-            envid: sending.envid.clone(),
-            ..MailParameters::default()
+            ..sending.parameters.clone()
         },
     };
     envelope.parameters.smtputf8 = envelope.needs_smtputf8();
