@@ -16,7 +16,10 @@ impl<W: World> Queue<W> {
             return false;
         };
         let outlook = self.outlook(entry.destination);
-        let arms = |slot: &Destination<W>| slot.may_stay_ahead(outlook) && !slot.has_permit(outlook);
+        let arms = |slot: &Destination<W>| {
+            let is_spare = slot.permits.len() > slot.armed.len() && slot.has_permit(outlook);
+            slot.may_stay_ahead(outlook) && !is_spare
+        };
         matches!(entry.phase, Phase::Asking(_)) && self.at(entry.destination).is_some_and(arms)
     }
 

@@ -170,6 +170,20 @@ fn a_kept_permit_starts_nothing_where_the_path_must_not_go_on() {
 }
 
 #[test]
+fn of_messages_that_are_ready_together_those_without_a_permit_are_recorded_ahead() {
+    let mut queue = queue();
+    let (first, destination) = add(&mut queue, 1, "a:25");
+    let (second, _) = add(&mut queue, 2, "a:25");
+    set_outlook(&mut queue, destination, GOES_ON);
+    assert_eq!(queue.granted(destination, 7), None);
+    for expected in [first, second] {
+        assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(id)) if id == expected));
+    }
+    assert!(!queue.prepared(first), "the permit is for this one");
+    assert!(queue.prepared(second), "and there is no other");
+}
+
+#[test]
 fn what_is_armed_at_a_path_that_does_not_answer_is_taken_back() {
     let (mut queue, id, destination) = armed();
     let shut = Outlook {
