@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 /// A deadline that can be moved.
@@ -16,19 +16,44 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// A deadline `span` from now.
     pub(crate) fn after(span: Duration) -> Self {
-        let at = from_now(span);
+        Self::at(from_now(span))
+    }
+
+    /// A deadline at `at`.
+    pub(crate) fn at(at: Instant) -> Self {
         Self {
             at,
             sleep: Box::pin(sleep_until(at)),
         }
     }
 
+    /// When it is.
+    pub(crate) const fn end(&self) -> Instant {
+        self.at
+    }
+
     /// Moves it to `span` from now.
     pub(crate) fn restart(&mut self, span: Duration) {
-        self.at = from_now(span);
-        if self.at < self.sleep.deadline() {
+        self.move_to(from_now(span));
+    }
+
+    /// Moves it to `at`.
+    pub(crate) fn move_to(&mut self, at: Instant) {
+        self.at = at;
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+    }
+
+    /// Whether it has passed; otherwise the task is woken when it does.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.sleep.as_mut().poll(context).is_ready() {
+            if self.sleep.deadline() >= self.at {
+                return Poll::Ready(());
+            }
             self.sleep.as_mut().reset(self.at);
         }
+        Poll::Pending
     }
 
     /// Waits for `work`, but not beyond the deadline; `None` when it passed. The work is dropped then.
@@ -38,13 +63,7 @@ impl Deadline {
             if let Poll::Ready(output) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
-            while self.sleep.as_mut().poll(context).is_ready() {
-                if self.sleep.deadline() >= self.at {
-                    return Poll::Ready(None);
-                }
-                self.sleep.as_mut().reset(self.at);
-            }
-            Poll::Pending
+            self.poll(context).map(|()| None)
         })
         .await
     }

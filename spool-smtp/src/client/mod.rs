@@ -33,7 +33,6 @@ mod session_key;
 mod session_ledger;
 mod session_setup;
 mod snapshot;
-mod socket;
 mod source_address;
 mod stream;
 mod sts;

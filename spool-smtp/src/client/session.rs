@@ -1,4 +1,4 @@
-//! One open SMTP session: it sends commands and bodies, and reads replies.
+//! One open SMTP session: it sends commands and bodies through lettre, and reads replies from its [`Wire`].
 
 use super::capabilities::Capabilities;
 use super::config::SmtpConfig;
@@ -85,28 +85,22 @@ impl Session {
 
     /// Sends one or several commands in one write and reads the first reply.
     pub(super) async fn say(&mut self, commands: &str) -> Result<RawReply, String> {
-        // lettre gets only the class of the reply from the stream; the reply itself is taken from the wire.
+        // lettre learns only that there is a reply; the reply itself is taken from the wire.
         let _ = self.connection.command(commands).await;
-        self.wire.take_reply().ok_or_else(|| self.wire.failure())
-    }
-
-    /// Reads the next reply.
-    pub(super) async fn listen(&mut self) -> Result<RawReply, String> {
-        let _ = self.connection.read_response().await;
-        self.wire.take_reply().ok_or_else(|| self.wire.failure())
+        self.wire.take_reply()
     }
 
     /// Sends a body and its final dot, and reads the reply.
     pub(super) async fn body(&mut self, body: &Bytes) -> Result<RawReply, String> {
         if needs_no_stuffing(body) {
             self.wire.follow_with(body.clone(), b".\r\n");
-            return self.listen().await;
+            return self.wire.reply().await;
         }
         // lettre appends CRLF.CRLF, which includes the body's last line end.
         let body = body.strip_suffix(b"\r\n").unwrap_or(body);
         // In pieces, because lettre keeps a dot-stuffed copy of each until it is written.
         let _ = self.connection.message_iter(body.chunks(PIECE)).await;
-        self.wire.take_reply().ok_or_else(|| self.wire.failure())
+        self.wire.take_reply()
     }
 
     /// Sends QUIT and waits for the reply, at most [`QUIT_TIMEOUT`].

@@ -12,7 +12,7 @@ use super::session::{Protection, Session};
 use super::session_key::{SessionKey, SessionRequest};
 use super::stream::WireStream;
 use super::tls::{TlsClient, TlsFacts};
-use super::wire::{SPOKE_EARLY, Wire};
+use super::wire::{PeerState, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
 use spool_core::{AttemptResult, FlowId, Reply, Stage, TlsPolicy};
@@ -39,21 +39,22 @@ impl SessionSetup<'_> {
         if config.is_implicit_tls(&key.hop) {
             protection = Protection::Tls(self.handshake(&wire).await?);
         }
-        wire.expect_greeting(config.greeting_timeout, config.command_timeout);
-        let hello = ClientId::Domain(config.hello_name());
-        let stream = Box::new(WireStream::new(wire.clone(), peer));
-        let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
-        let greeting = wire.take_reply().ok_or_else(|| no_greeting(wire.failure()))?;
+        wire.within(config.greeting_timeout);
+        let greeting = wire.reply().await.map_err(no_greeting)?;
         if !greeting.is(2) {
             return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()));
         }
-        let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
-            let why = wire.failure();
-            return Err(match why == SPOKE_EARLY {
-                true => ConnectError::broken(Stage::Hello, &why),
-                false => ConnectError::Failed(format!("no reply to EHLO: {why}")),
-            });
-        };
+        if wire.peer_state() == PeerState::Sent {
+            let error = "the peer said more than its greeting before EHLO was sent";
+            return Err(ConnectError::broken(Stage::Hello, error));
+        }
+        wire.within(config.command_timeout);
+        let hello = ClientId::Domain(config.hello_name());
+        let stream = Box::new(WireStream::new(wire.clone(), peer));
+        let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
+        let no_reply = |why: String| ConnectError::Failed(format!("no reply to EHLO: {why}"));
+        let ehlo = wire.take_reply().map_err(no_reply)?;
+        let connection = connected.map_err(|error| no_reply(error.to_string()))?;
         let mut session = Session {
             connection,
             wire,

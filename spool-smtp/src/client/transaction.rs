@@ -85,7 +85,7 @@ impl ClientTransaction<'_> {
                 session.wire.within(command.timeout(self.config));
                 let reply = match unsent.take() {
                     Some(text) => session.say(text).await,
-                    None => session.listen().await,
+                    None => session.wire.reply().await,
                 };
                 let stage = command.stage();
                 let reply = reply.map_err(|error| Stop::Broken {
