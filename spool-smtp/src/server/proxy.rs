@@ -1,4 +1,4 @@
-//! Parses the header of the PROXY protocol, versions 1 and 2. The parser takes bytes and returns the next step; it uses no socket.
+//! Reads the header of the PROXY protocol, versions 1 and 2.
 //!
 //! The configuration states for a listener whether a header is expected, and from which proxies; it is never guessed from the
 //! input. No byte after the header is read, so that a TLS handshake that follows finds all of its bytes. The source is the
@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The signature of version 2.
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, with its CRLF.
 const LONGEST_LINE: usize = 107;
@@ -29,15 +29,6 @@ pub(super) enum Origin {
     Client(SocketAddr),
     /// From the proxy itself (LOCAL, a health check), or from a client without a known address (UNKNOWN).
     Unnamed,
-}
-
-/// The next step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ProxyStep {
-    /// Read this many more bytes; they are all part of the header.
-    Read(usize),
-    /// The header is complete.
-    Done(Origin),
 }
 
 /// Why the bytes are not a valid header.
@@ -62,44 +53,36 @@ pub(super) enum ProxyError {
 /// # Errors
 /// [`ProxyError`]; an unknown number of bytes was read then.
 pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Origin, ProxyError> {
-    let mut header = Vec::new();
-    loop {
-        match step(&header)? {
-            ProxyStep::Done(origin) => return Ok(origin),
-            ProxyStep::Read(more) => {
-                let have = header.len();
-                header.resize(have + more, 0);
-                let part = header.get_mut(have..).unwrap_or_default();
-                stream.read_exact(part).await?;
-            }
+    // No header is shorter than the signature.
+    let mut header = vec![0; SIGNATURE.len()];
+    stream.read_exact(&mut header).await?;
+    if header == SIGNATURE {
+        let mut fixed = [0; 4];
+        stream.read_exact(&mut fixed).await?;
+        let [command, family, high, low] = fixed;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if length > LONGEST_REST {
+            return Err(ProxyError::TooLong);
         }
+        header.extend(fixed);
+        header.resize(HEAD + length, 0);
+        stream
+            .read_exact(header.get_mut(HEAD..).unwrap_or_default())
+            .await?;
+        return binary(command, family, &header);
     }
-}
-
-/// The next step, with the bytes of `header` that have arrived.
-fn step(header: &[u8]) -> Result<ProxyStep, ProxyError> {
-    let Some((start, rest)) = header.split_first_chunk::<12>() else {
-        return Ok(ProxyStep::Read(SIGNATURE.len() - header.len()));
-    };
-    if start == SIGNATURE {
-        return binary(header, rest);
+    if !header.starts_with(PREFIX) {
+        return Err(ProxyError::NotProxy);
     }
-    match start.starts_with(PREFIX) {
-        true => text(header),
-        false => Err(ProxyError::NotProxy),
-    }
-}
-
-/// Version 1: one line of unknown length.
-fn text(header: &[u8]) -> Result<ProxyStep, ProxyError> {
-    if let Some(line) = header.strip_suffix(b"\r\n") {
-        return line_origin(line)
-            .map(ProxyStep::Done)
-            .ok_or(ProxyError::Malformed);
-    }
-    match header.len() {
-        LONGEST_LINE.. => Err(ProxyError::TooLong),
-        _ => Ok(ProxyStep::Read(1)),
+    // Version 1: one line of unknown length.
+    loop {
+        if let Some(line) = header.strip_suffix(b"\r\n") {
+            return line_origin(line).ok_or(ProxyError::Malformed);
+        }
+        if header.len() >= LONGEST_LINE {
+            return Err(ProxyError::TooLong);
+        }
+        header.push(stream.read_u8().await?);
     }
 }
 
@@ -131,22 +114,12 @@ fn port(text: &str) -> Option<u16> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Version 2; `rest` is what follows the signature.
-fn binary(header: &[u8], rest: &[u8]) -> Result<ProxyStep, ProxyError> {
-    let Some((&[command, family, high, low], rest)) = rest.split_first_chunk::<4>() else {
-        return Ok(ProxyStep::Read(HEAD - header.len()));
-    };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > LONGEST_REST {
-        return Err(ProxyError::TooLong);
-    }
-    if rest.len() < length {
-        return Ok(ProxyStep::Read(length - rest.len()));
-    }
+/// Version 2.
+fn binary(command: u8, family: u8, header: &[u8]) -> Result<Origin, ProxyError> {
     // The length of the addresses.
     let length = match (command, family) {
         // LOCAL: the rest is ignored.
-        (0x20, _) => return Ok(ProxyStep::Done(Origin::Unnamed)),
+        (0x20, _) => return Ok(Origin::Unnamed),
         (0x21, 0x11) => 12,
         (0x21, 0x21) => 36,
         // An unknown protocol: the addresses are ignored.
@@ -156,6 +129,7 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<ProxyStep, ProxyError> {
         (0x21, 0x12 | 0x22 | 0x32) => return Err(ProxyError::NotTcp),
         _ => return Err(ProxyError::Malformed),
     };
+    let rest = header.get(HEAD..).unwrap_or_default();
     let (addresses, tlvs) = rest.split_at_checked(length).ok_or(ProxyError::Malformed)?;
     check(header, tlvs)?;
     let origin = match family {
@@ -163,7 +137,7 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<ProxyStep, ProxyError> {
         0x21 => client::<16>(addresses),
         _ => Some(Origin::Unnamed),
     };
-    origin.map(ProxyStep::Done).ok_or(ProxyError::Malformed)
+    origin.ok_or(ProxyError::Malformed)
 }
 
 /// The client: its address, that of the server, its port, and that of the server.

@@ -1,23 +1,19 @@
 //! Valid and invalid PROXY headers.
 
 use super::*;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 
-/// Reads `input` as a driver does. Returns the origin and the unread input.
+/// Reads the header from `input`. Returns the origin and the unread input.
 fn read(input: &[u8]) -> Result<(Origin, &[u8]), String> {
-    let mut have = 0;
-    loop {
-        match step(&input[..have]) {
-            Ok(ProxyStep::Done(origin)) => return Ok((origin, &input[have..])),
-            Ok(ProxyStep::Read(more)) => {
-                assert!(more > 0);
-                have += more;
-                if have > input.len() {
-                    return Err("cut off".to_owned());
-                }
-            }
-            Err(error) => return Err(error.to_string()),
+    let mut left = input;
+    // Input in memory is always ready.
+    match receive(&mut left).now_or_never().unwrap() {
+        Ok(origin) => Ok((origin, left)),
+        Err(ProxyError::Broken(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err("cut off".to_owned())
         }
+        Err(error) => Err(error.to_string()),
     }
 }
 
