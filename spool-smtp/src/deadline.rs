@@ -2,6 +2,7 @@
 //! moving a deadline back, which every command does, costs nothing.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
@@ -66,6 +67,20 @@ impl Deadline {
             self.poll(context).map(|()| None)
         })
         .await
+    }
+
+    /// Waits for `work`, but not longer than `span`.
+    ///
+    /// # Errors
+    /// Those of `work`, and of kind `TimedOut`.
+    pub(crate) async fn limit<T>(
+        &mut self,
+        span: Duration,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        self.restart(span);
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        self.bound(work).await.unwrap_or_else(late)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsStream;
 
 /// See the module.
@@ -52,6 +52,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         let (tls, facts) = handshake(plain).await?;
         *self = Self::Tls(Box::new(tls.into()));
         Ok(facts)
+    }
+
+    /// Writes all bytes, and waits until the system has accepted them.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes).await?;
+        self.flush().await
     }
 
     fn duplex(self: Pin<&mut Self>) -> io::Result<Pin<&mut (dyn Duplex + '_)>> {

@@ -12,7 +12,7 @@ use bytes::{Buf, BytesMut};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -102,7 +102,7 @@ impl Connection {
 
     async fn upgrade(&mut self, connector: &Connector) -> io::Result<()> {
         let handshake = self.stream.upgrade(|tcp| connector.handshake(tcp));
-        self.tls = Some(timeout(TIMEOUT, handshake).await??);
+        self.tls = Some(self.deadline.limit(TIMEOUT, handshake).await?);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Connection {
     async fn data(&mut self, template: &Template, number: u64) -> io::Result<RawReply> {
         self.out.clear();
         template.data(number, &mut self.out);
-        self.write_out().await?;
+        self.deadline.limit(TIMEOUT, self.stream.send(&self.out)).await?;
         self.reply().await
     }
 
@@ -173,7 +173,7 @@ impl Connection {
     /// Writes what [`Connection::chunk`] has prepared; collects the refusals of MAIL and RCPT, and returns the reply to BDAT, or a 421
     /// before it, after which there is none.
     async fn replies_to_chunk(&mut self, replies: usize, refusals: &mut Vec<u16>) -> io::Result<u16> {
-        self.write_out().await?;
+        self.deadline.limit(TIMEOUT, self.stream.send(&self.out)).await?;
         for _ in 1..replies {
             let code = self.reply().await?.code;
             if code >= 400 {
@@ -212,12 +212,7 @@ impl Connection {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        written(&mut self.stream, &mut self.deadline, bytes).await
-    }
-
-    /// Writes what is prepared in `out`.
-    async fn write_out(&mut self) -> io::Result<()> {
-        written(&mut self.stream, &mut self.deadline, &self.out).await
+        self.deadline.limit(TIMEOUT, self.stream.send(bytes)).await
     }
 
     /// Reads one reply.
@@ -230,9 +225,8 @@ impl Connection {
                 return Ok(reply);
             }
             self.input.reserve(1024);
-            self.deadline.restart(TIMEOUT);
-            let read = self.deadline.bound(self.stream.read_buf(&mut self.input)).await;
-            if read.ok_or(io::ErrorKind::TimedOut)?? == 0 {
+            let read = self.stream.read_buf(&mut self.input);
+            if self.deadline.limit(TIMEOUT, read).await? == 0 {
                 let why = "the peer closed the connection";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
             }
@@ -245,16 +239,6 @@ impl Connection {
             let _ = timeout(Duration::from_secs(2), self.reply()).await;
         }
     }
-}
-
-/// Writes all bytes; fails if that takes longer than [`TIMEOUT`].
-async fn written(stream: &mut Stream<TcpStream>, deadline: &mut Deadline, bytes: &[u8]) -> io::Result<()> {
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    deadline.restart(TIMEOUT);
-    deadline.bound(all).await.ok_or(io::ErrorKind::TimedOut)?
 }
 
 /// An error that another connection meets as well.

@@ -1,5 +1,6 @@
 //! The sink's ledger: a JSON line for each message, written before the message is answered.
 
+use super::text::Text;
 use serde::Serialize;
 use spool_core::{Clock, SystemClock};
 use std::fs::{File, OpenOptions};
@@ -32,22 +33,14 @@ impl SinkLedger {
     }
 
     /// Writes one line, in one call.
-    pub(super) fn write(
-        &self,
-        from: &str,
-        to: &[String],
-        size: u64,
-        hash: u32,
-        head: &[u8],
-    ) -> io::Result<()> {
-        let (at, hash, tag) = (SystemClock.now().0, format!("{hash:08x}"), tag(head));
+    pub(super) fn write(&self, from: &str, to: &[String], text: &Text) -> io::Result<()> {
         let mut line = serde_json::to_vec(&LedgerLine {
-            at,
+            at: SystemClock.now().0,
             from,
             to,
-            size,
-            hash,
-            tag,
+            size: text.size,
+            hash: format!("{:08x}", text.hash),
+            tag: tag(&text.head),
         })?;
         line.push(b'\n');
         self.0

@@ -72,7 +72,7 @@ impl SinkSession<'_> {
         let answer = self.answer(ScriptStage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
         if answer.class() == b'2' {
             if let Some(ledger) = &shared.ledger {
-                ledger.write(&self.from, &self.to, text.size, text.hash, &text.head)?;
+                ledger.write(&self.from, &self.to, text)?;
             }
             shared.counts.messages.fetch_add(1, Ordering::Relaxed);
             shared.counts.bytes.fetch_add(text.size, Ordering::Relaxed);

@@ -39,7 +39,7 @@ impl From<io::Error> for Ended {
 
 pub(super) struct SinkSession<'s> {
     pub(super) stream: Stream<TcpStream>,
-    deadline: Deadline,
+    pub(super) deadline: Deadline,
     pub(super) shared: &'s SinkState,
     open: usize,
     pub(super) input: BytesMut,
@@ -113,14 +113,8 @@ impl<'s> SinkSession<'s> {
 
     /// Writes all bytes; fails if that takes longer than the patience.
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (patience, stream) = (self.patience(), &mut self.stream);
-        let written = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        self.deadline.restart(patience);
-        let late = || Err(io::ErrorKind::TimedOut.into());
-        self.deadline.bound(written).await.unwrap_or_else(late)
+        let patience = self.patience();
+        self.deadline.limit(patience, self.stream.send(bytes)).await
     }
 
     /// Reads more; the session is over at the end of the connection, and if nothing arrives within the patience.
@@ -201,12 +195,8 @@ impl<'s> SinkSession<'s> {
                 tokio::time::sleep(*span).await;
                 self.out.extend_from_slice(&usual);
             }
-            Some(ScriptAction::Hide(words)) => {
-                let hello = self.hello(words, &[]);
-                self.out.extend_from_slice(&hello);
-            }
-            Some(ScriptAction::Offer(words)) => {
-                let hello = self.hello(&[], words);
+            Some(ScriptAction::Extensions { hidden, more }) => {
+                let hello = self.hello(hidden, more);
                 self.out.extend_from_slice(&hello);
             }
             Some(ScriptAction::Drip(bytes, every)) => {

@@ -16,17 +16,8 @@ impl StageReply<'_> {
             Some(
                 ScriptAction::Say(bytes) | ScriptAction::Drip(bytes, _) | ScriptAction::SayAndClose(bytes),
             ) => bytes,
-            Some(
-                ScriptAction::Endless(_) | ScriptAction::Hang | ScriptAction::Close | ScriptAction::Reset,
-            ) => return 0,
-            None
-            | Some(
-                ScriptAction::Delay(_)
-                | ScriptAction::Hide(_)
-                | ScriptAction::Offer(_)
-                | ScriptAction::Slow(_)
-                | ScriptAction::Certificate(_),
-            ) => self.usual.as_ref(),
+            Some(action) if action.replaces_the_usual() => return 0,
+            Some(_) | None => self.usual.as_ref(),
         };
         said.first().copied().unwrap_or_default()
     }

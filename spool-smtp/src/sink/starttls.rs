@@ -1,9 +1,8 @@
 //! STARTTLS and the handshake at the sink, and the script's actions for them.
 
-use super::script::{Flaw, ScriptAction, ScriptStage};
+use super::script::{ScriptAction, ScriptStage};
 use super::session::{Ended, SinkSession};
 use super::tls::TlsMode;
-use std::io;
 
 impl SinkSession<'_> {
     /// Whether TLS is offered in this mode and not active yet.
@@ -33,29 +32,19 @@ impl SinkSession<'_> {
     pub(super) async fn handshake(&mut self) -> Result<(), Ended> {
         let shared = self.shared;
         let answer = self.answer(ScriptStage::Tls, "", &b""[..]);
-        let flaw: Option<Flaw> = match answer.action {
-            None => None,
+        let flaw = match answer.action {
             Some(ScriptAction::Certificate(flaw)) => Some(*flaw),
-            Some(ScriptAction::Delay(span)) => {
-                tokio::time::sleep(*span).await;
-                None
-            }
-            Some(
-                ScriptAction::Say(_)
-                | ScriptAction::Drip(..)
-                | ScriptAction::Endless(_)
-                | ScriptAction::SayAndClose(_)
-                | ScriptAction::Hang
-                | ScriptAction::Close
-                | ScriptAction::Reset
-                | ScriptAction::Hide(_)
-                | ScriptAction::Offer(_)
-                | ScriptAction::Slow(_),
-            ) => {
+            Some(action) if action.replaces_the_usual() => {
                 // After the peer's first bytes: closing before they are read would send an RST.
                 self.read().await?;
                 self.give(answer).await?;
                 return Err(Ended::Closed);
+            }
+            delayed => {
+                if let Some(ScriptAction::Delay(span)) = delayed {
+                    tokio::time::sleep(*span).await;
+                }
+                None
             }
         };
         let Some(tls) = &shared.config.tls else {
@@ -63,10 +52,7 @@ impl SinkSession<'_> {
         };
         let tls = tls.shown(flaw);
         let handshake = self.stream.upgrade(|tcp| tls.accept(tcp));
-        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        tokio::time::timeout(shared.config.idle_timeout, handshake)
-            .await
-            .map_err(late)??;
+        self.deadline.limit(shared.config.idle_timeout, handshake).await?;
         self.clear();
         self.is_known = false;
         Ok(())

@@ -74,14 +74,22 @@ pub(super) enum ScriptAction {
     Close,
     /// The end of the connection, with RST.
     Reset,
-    /// The usual action, without these extensions in the reply to EHLO.
-    Hide(Vec<String>),
-    /// The usual action, with these additional lines in the reply to EHLO.
-    Offer(Vec<String>),
+    /// The usual action, without and with these extensions in the reply to EHLO.
+    Extensions { hidden: Vec<String>, more: Vec<String> },
     /// Slow reading of the message.
     Slow(Duration),
     /// The handshake, with this certificate.
     Certificate(Flaw),
+}
+
+impl ScriptAction {
+    /// Whether it takes the place of the usual action.
+    pub(super) const fn replaces_the_usual(&self) -> bool {
+        !matches!(
+            self,
+            Self::Delay(_) | Self::Extensions { .. } | Self::Slow(_) | Self::Certificate(_)
+        )
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

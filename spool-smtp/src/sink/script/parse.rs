@@ -134,8 +134,8 @@ fn action(text: &str) -> Result<ScriptAction, String> {
         "hang" => plain(ScriptAction::Hang)?,
         "close" => plain(ScriptAction::Close)?,
         "reset" => plain(ScriptAction::Reset)?,
-        "hide" => ScriptAction::Hide(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
-        "offer" => ScriptAction::Offer(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
+        "hide" => extensions(rest, ""),
+        "offer" => extensions("", rest),
         "certificate" => ScriptAction::Certificate(flaw(rest)?),
         other => {
             return Err(format!(
@@ -143,6 +143,12 @@ fn action(text: &str) -> Result<ScriptAction, String> {
             ));
         }
     })
+}
+
+fn extensions(hidden: &str, more: &str) -> ScriptAction {
+    let words = |text: &str| text.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let (hidden, more) = (words(hidden), words(more));
+    ScriptAction::Extensions { hidden, more }
 }
 
 fn span(word: &str) -> Result<Duration, String> {
