@@ -9,6 +9,7 @@ use super::pool::SessionPool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session_key::SessionRequest;
 use super::snapshot::PoolSnapshot;
+use crate::deadline::from_now;
 use spool_core::{AttemptReport, BoxFuture, DeliveryAgent, Job, NextHop, PathLookup, Stage};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl SmtpAgent {
     }
 
     pub(super) fn over(config: SmtpConfig, routes: Routes) -> Self {
-        let pool = SessionPool::new(config.bounded(), routes);
+        let pool = SessionPool::new(config, routes);
         Self { pool }
     }
 
@@ -70,7 +71,7 @@ impl SmtpAgent {
                         continue;
                     }
                 };
-                let end = Instant::now() + self.pool.config.attempt_timeout;
+                let end = from_now(self.pool.config.attempt_timeout);
                 let request = SessionRequest::to(&target, &next_hops, &path, &self.pool.config, end);
                 match self.pool.warm(&request, sessions).await {
                     Ok(()) => return Ok(()),
@@ -83,7 +84,7 @@ impl SmtpAgent {
 
     /// One attempt: tries the hosts in order, until no recipient is open.
     async fn attempt(&self, job: Job) -> AttemptReport {
-        let end = Instant::now() + self.pool.config.attempt_timeout(job.body.len());
+        let end = from_now(self.pool.config.attempt_timeout(job.body.len()));
         let mut attempt = AttemptProgress::new(&job);
         for hop in job.next_hops.iter() {
             let own = is_recipients_own(hop, &job);

@@ -5,7 +5,6 @@ use super::resolve::RouteConfig;
 use super::roots::TrustRoots;
 use spool_core::{DestinationPolicy, NextHop, TlsPolicy, a_labels};
 use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,8 @@ use std::time::Duration;
 /// A function that is called for every attempt, so that its result may change while mail is on the spool.
 ///
 /// It is called on the thread of the sessions and must not block.
+#[derive(derive_more::Debug)]
+#[debug("Lookup")]
 pub struct Lookup<K: ?Sized, V>(Arc<dyn Fn(&K) -> V + Send + Sync>);
 
 impl<K: ?Sized, V> Lookup<K, V> {
@@ -36,12 +37,6 @@ impl<K: ?Sized, V> Clone for Lookup<K, V> {
 impl<K: ?Sized, V: Default> Default for Lookup<K, V> {
     fn default() -> Self {
         Self::new(|_| V::default())
-    }
-}
-
-impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lookup")
     }
 }
 
@@ -143,29 +138,7 @@ impl Default for SmtpConfig {
     }
 }
 
-/// The longest time limit, so that adding it to the current time cannot overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-
 impl SmtpConfig {
-    /// The configuration with no time limit above [`LONGEST`].
-    pub(super) fn bounded(mut self) -> Self {
-        let spans = [
-            &mut self.plaintext_memory,
-            &mut self.idle_timeout,
-            &mut self.connect_timeout,
-            &mut self.greeting_timeout,
-            &mut self.tls_timeout,
-            &mut self.command_timeout,
-            &mut self.data_timeout,
-            &mut self.final_reply_timeout,
-            &mut self.attempt_timeout,
-        ];
-        for span in spans {
-            *span = LONGEST.min(*span);
-        }
-        self
-    }
-
     /// The time limit of an attempt with a body of `size` bytes.
     pub(super) fn attempt_timeout(&self, size: usize) -> Duration {
         let allowance = Duration::from_secs(u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX));

@@ -4,7 +4,6 @@
 
 use lettre::transport::smtp::authentication::Mechanism;
 use spool_core::TlsPolicy;
-use std::fmt;
 use thiserror::Error;
 
 /// A user name or a secret is empty or contains a control character.
@@ -13,10 +12,12 @@ use thiserror::Error;
 pub struct CredentialsError;
 
 /// A user name with a password or a token.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
 pub struct Credentials {
     user: String,
+    #[debug(skip)]
     secret: String,
+    #[debug(skip)]
     bearer: bool,
     /// The lowest TLS policy of a session.
     pub(super) security: TlsPolicy,
@@ -99,15 +100,6 @@ impl Credentials {
     /// Whether `text` contains the secret.
     pub(super) fn is_in(&self, text: &str) -> bool {
         text.contains(&self.secret)
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .field("security", &self.security)
-            .finish_non_exhaustive()
     }
 }
 

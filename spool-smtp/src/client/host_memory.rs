@@ -1,5 +1,6 @@
 //! What was learned of hosts, kept for a limited time. The number of hosts is bounded.
 
+use crate::deadline::from_now;
 use spool_core::NextHop;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ impl<V: Clone> HostMemory<V> {
                 hosts.remove(&first);
             }
         }
-        hosts.insert(hop.clone(), (now + span, value));
+        hosts.insert(hop.clone(), (from_now(span), value));
     }
 
     /// Removes `hop`.

@@ -11,6 +11,7 @@ use super::session_key::SessionRequest;
 use super::session_ledger::{ConnectionPermit, SessionGrant, SessionLedger};
 use super::session_setup::SessionSetup;
 use super::tls::TlsClient;
+use crate::deadline::from_now;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -59,7 +60,7 @@ impl SessionPool {
         fresh: bool,
     ) -> Result<Session, ConnectError> {
         let here = std::thread::current().id();
-        let give_up = (Instant::now() + self.config.connect_timeout).min(request.end);
+        let give_up = from_now(self.config.connect_timeout).min(request.end);
         loop {
             let preferred = |session: &Session| session.thread == here;
             match self.ledger.acquire(request, fresh, preferred, give_up).await {

@@ -17,7 +17,6 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, SignatureScheme};
-use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
@@ -26,7 +25,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The properties of a session's TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
+#[display("{suite}, sha256:{fingerprint}, {verdict}")]
 pub(crate) struct TlsFacts {
     suite: String,
     /// SHA-256 of the peer's certificate.
@@ -39,17 +39,6 @@ impl TlsFacts {
     /// Protocol version and cipher suite.
     pub(crate) fn suite(&self) -> String {
         self.suite.clone()
-    }
-}
-
-impl fmt::Display for TlsFacts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            suite,
-            fingerprint,
-            verdict,
-        } = self;
-        write!(f, "{suite}, sha256:{fingerprint}, {verdict}")
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::connect_error::{ConnectError, broken};
 use super::reply_filter::{RawReply, ReplyFilter};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, from_now};
 use crate::stream::Stream;
 use bytes::{Buf, Bytes};
 use spool_core::Stage;
@@ -95,7 +95,7 @@ pub(super) enum PeerState {
 
 impl WireState {
     fn within(&mut self, span: Duration) {
-        self.deadline.move_to((Instant::now() + span).min(self.end));
+        self.deadline.move_to(from_now(span).min(self.end));
     }
 
     /// Queues some of `bytes`, and returns how many. Writes when many are gathered, unless a body must follow all of them.

@@ -3,6 +3,7 @@
 use crate::der::rsa_bits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use derive_more::Display;
 use ring::rand::SystemRandom;
 use ring::rsa::KeyPair as RsaKeyPair;
 use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256};
@@ -10,18 +11,21 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::alg_id::RSA_ENCRYPTION;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::sign::public_key_to_spki;
-use std::fmt;
 use thiserror::Error;
 
 /// Bits of an RSA modulus (RFC 8301 section 3.2; ring signs with at most 4096).
 const RSA_BITS: usize = 2048;
 
 /// How a signature is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// It is shown as the value of the tag `a=` of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256: every receiver checks it.
+    #[display("rsa-sha256")]
     Rsa,
     /// Ed25519 (RFC 8463): in addition to RSA; not every receiver checks it.
+    #[display("ed25519-sha256")]
     Ed25519,
 }
 
@@ -33,16 +37,6 @@ impl Algorithm {
             Self::Rsa => "rsa",
             Self::Ed25519 => "ed25519",
         }
-    }
-}
-
-/// The value of the tag `a=` of a signature.
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rsa => "rsa-sha256",
-            Self::Ed25519 => "ed25519-sha256",
-        })
     }
 }
 
@@ -73,7 +67,9 @@ pub enum KeyError {
     Unusable(String),
 }
 
-/// A key that signs.
+/// A key that signs. It is shown without the key.
+#[derive(derive_more::Debug)]
+#[debug("SigningKey({})", self.algorithm())]
 pub struct SigningKey(Pair);
 
 enum Pair {
@@ -170,12 +166,5 @@ fn rsa(pair: Result<RsaKeyPair, ring::error::KeyRejected>) -> Result<SigningKey,
     match rsa_bits(pair.public().as_ref()) {
         Some(RSA_BITS..) => Ok(SigningKey(Pair::Rsa(Box::new(pair)))),
         Some(_) | None => Err(KeyError::TooShort),
-    }
-}
-
-/// Without the key.
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.algorithm())
     }
 }

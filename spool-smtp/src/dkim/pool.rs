@@ -8,7 +8,6 @@ use super::sign::{Fragility, SigningOutcome, Skipped, keys, sign};
 use crate::submission::{NoAuthor, insert};
 use bytes::Bytes;
 use spool_core::{BoxFuture, Clock, SignError, Signer};
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,7 +20,8 @@ pub const MAX_WAITING: usize = 1024;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Signs the messages of submitters with the keys of their domains. Cloning shares it.
-#[derive(Clone)]
+#[derive(Clone, derive_more::Debug)]
+#[debug("Signing({:?})", _0.rules())]
 pub struct Signing(Arc<SigningState>);
 
 struct SigningState {
@@ -154,14 +154,6 @@ impl SigningState {
                 }
             }
         }
-    }
-}
-
-impl fmt::Debug for Signing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signing")
-            .field("rules", &self.0.rules())
-            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::key::{Algorithm, SigningKey};
 use spool_core::Timestamp;
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -94,7 +93,8 @@ impl FromStr for FieldName {
 }
 
 /// A key, and the mail that it signs. `K` is the key itself, or where it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, derive_more::Display)]
+#[display("{selector}._domainkey.{domain}")]
 pub struct DomainKey<K = SigningKey> {
     /// The domain, in A-labels and lower case: `d=`.
     pub domain: String,
@@ -229,11 +229,5 @@ impl Rules {
         }
         names.retain(|(_, count)| *count > 0);
         names
-    }
-}
-
-impl fmt::Display for DomainKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}._domainkey.{}", self.selector, self.domain)
     }
 }

@@ -242,7 +242,7 @@ impl Client {
             false => Some(self.peer),
         };
         if let Some(peer) = peer {
-            session::serve_peer(stream, peer, opening, config, self.intake, shutdown).await;
+            session::serve(stream, peer, opening, config, self.intake, shutdown).await;
         }
     }
 }

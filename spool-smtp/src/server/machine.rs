@@ -37,7 +37,7 @@ const MAX_DEFERRALS: usize = 10_000;
 
 /// The next step of the driver.
 #[derive(Debug)]
-pub enum Next {
+pub(super) enum Next {
     /// Send the replies, then read more input.
     Read,
     /// Send the replies, then call [`Machine::advance`] again.
@@ -97,7 +97,7 @@ enum Admitting {
 
 /// The machine of one session.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     config: Arc<ServerConfig>,
     client: IpAddr,
     trusted: bool,
@@ -123,8 +123,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine for a session with `client`; the greeting is queued.
-    #[must_use]
-    pub fn new(config: Arc<ServerConfig>, client: IpAddr, session: FlowId) -> Self {
+    pub(super) fn new(config: Arc<ServerConfig>, client: IpAddr, session: FlowId) -> Self {
         let listed = config.proxies.iter().any(|proxy| proxy.contains(client));
         let mut machine = Self {
             replies: String::new(),
@@ -157,21 +156,21 @@ impl Machine {
 
     /// The address is that of a proxy whose client is unknown: it gives no permission, and XCLIENT is not accepted, because it could
     /// come from that client.
-    pub const fn unnamed(&mut self) {
+    pub(super) const fn unnamed(&mut self) {
         self.trusted = false;
         self.may_xclient = XclientPermission::No;
     }
 
     /// The client is a local program of the user with this id: it may send anywhere, and its input
     /// passes no network.
-    pub const fn local(&mut self, user: u32) {
+    pub(super) const fn local(&mut self, user: u32) {
         self.local = Some(user);
         self.trusted = true;
         self.may_xclient = XclientPermission::No;
     }
 
     /// Processes `input` until the driver has something to do, and removes the processed bytes from it.
-    pub fn advance(&mut self, input: &mut &[u8]) -> Next {
+    pub(super) fn advance(&mut self, input: &mut &[u8]) -> Next {
         loop {
             match &mut self.phase {
                 Phase::Closed => {
@@ -240,40 +239,37 @@ impl Machine {
     }
 
     /// The client took too long: the session ends.
-    pub fn timed_out(&mut self) {
+    pub(super) fn timed_out(&mut self) {
         self.say(reply::TIMEOUT);
     }
 
     /// The service stops: the session ends as soon as no transaction is open.
-    pub const fn stop(&mut self) {
+    pub(super) const fn stop(&mut self) {
         self.stopping = true;
     }
 
     /// Whether a message is being read, which has a time limit of its own.
-    #[must_use]
-    pub const fn in_data(&self) -> bool {
+    pub(super) const fn in_data(&self) -> bool {
         matches!(self.phase, Phase::Data(_) | Phase::Chunk(..) | Phase::Skip(..))
     }
 
     /// Whether the session was closed while the client may still be sending, so that it could miss the reason.
-    #[must_use]
-    pub const fn lingers(&self) -> bool {
+    pub(super) const fn lingers(&self) -> bool {
         self.lingers
     }
 
     /// Whether a command or a message was completed since the last call.
-    pub const fn take_progress(&mut self) -> bool {
+    pub(super) const fn take_progress(&mut self) -> bool {
         std::mem::replace(&mut self.progress, false)
     }
 
     /// The replies not yet sent.
-    #[must_use]
-    pub fn replies(&self) -> &[u8] {
+    pub(super) fn replies(&self) -> &[u8] {
         self.replies.as_bytes()
     }
 
     /// The replies were sent.
-    pub fn replies_sent(&mut self) {
+    pub(super) fn replies_sent(&mut self) {
         self.replies.clear();
         self.replies.shrink_to(REPLIES_KEPT);
     }

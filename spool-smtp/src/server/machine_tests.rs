@@ -70,7 +70,7 @@ pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, playe
             Next::Read => break,
             Next::Flush => {}
             Next::Authenticate(_) => {
-                machine.authenticated(crate::server::LoginResult::Refused);
+                machine.authenticated(crate::server::auth::LoginResult::Refused);
                 continue;
             }
             Next::Admit(_) => {

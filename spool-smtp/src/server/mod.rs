@@ -30,17 +30,13 @@ mod tls;
 mod tls_tests;
 mod trace;
 
-pub use auth::{
-    HashError, LoginAttempt, LoginResult, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem,
-    check_user_name,
-};
+pub use auth::{HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem, check_user_name};
 pub use certificate::{Certificate, CertificateError};
 pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, OpenConnection};
 pub use config::{BareNewline, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use local::left_by;
-pub use machine::{Machine, Next};
 pub use network::{Network, NetworkError};
 pub use policy::RelayPolicy;
-pub use session::{Opening, serve};
+pub use session::Opening;
 pub use tls::ServerTls;

@@ -2,7 +2,6 @@
 //! is the IPv4 address it stands for.
 
 use ipnet::IpNet;
-use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use thiserror::Error;
@@ -23,7 +22,7 @@ pub enum NetworkError {
 }
 
 /// `192.0.2.0/24`, `2001:db8::/32`, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
 pub struct Network(IpNet);
 
 impl Network {
@@ -85,12 +84,6 @@ impl FromStr for Network {
             None => IpNet::from(address).max_prefix_len(),
         };
         Self::new(address, bits)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::network::Network;
 use spool_core::{Address, DomainPattern};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// The relay policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +32,7 @@ impl RelayPolicy {
 
 impl Default for RelayPolicy {
     fn default() -> Self {
-        let loopback = [
-            Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
-            Network::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-        ];
+        let loopback = ["127.0.0.0/8", "::1/128"].map(str::parse);
         Self {
             allow_networks: loopback.into_iter().flatten().collect(),
             allow_domains: Vec::new(),

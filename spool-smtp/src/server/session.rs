@@ -15,7 +15,6 @@ use crate::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -63,21 +62,7 @@ pub enum Opening {
 /// ends at once and one in a transaction after that.
 ///
 /// Poll the future to its end: dropping it gives up the answer about a message that the intake has, but not the message.
-pub async fn serve<S>(
-    stream: S,
-    client: SocketAddr,
-    opening: Opening,
-    config: Arc<ServerConfig>,
-    intake: Arc<dyn Intake>,
-    shutdown: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    serve_peer(stream, client.into(), opening, config, intake, shutdown).await;
-}
-
-/// The same for a client that has a place among the connections.
-pub(super) async fn serve_peer<S>(
+pub(super) async fn serve<S>(
     stream: S,
     peer: Peer,
     opening: Opening,
@@ -300,11 +285,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         // Replies exist because a command or a message ended: no deadline of an incomplete one is moved.
         self.restart(self.config.command_timeout);
         let (stream, replies) = (&mut self.stream, self.machine.replies());
-        let written = self.deadline.bound(async {
-            stream.write_all(replies).await?;
-            stream.flush().await
-        });
-        written.await.ok_or(End::Stuck)??;
+        let written = self.deadline.bound(stream.send(replies)).await;
+        written.ok_or(End::Stuck)??;
         self.machine.replies_sent();
         Ok(())
     }

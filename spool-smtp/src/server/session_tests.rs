@@ -4,6 +4,7 @@ use super::*;
 use crate::server::testing::{MemoryIntake, RuntimeClock};
 use crate::server::{Clients, Limits, Logins, Users};
 use spool_core::AddError;
+use std::net::SocketAddr;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -20,10 +21,10 @@ fn connect_with(intake: MemoryIntake, pipe: usize) -> Client {
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(intake);
     let config = Arc::new(ServerConfig::default());
-    let client = "127.0.0.1:4000".parse().unwrap();
+    let client: SocketAddr = "127.0.0.1:4000".parse().unwrap();
     let session = tokio::spawn(serve(
         theirs,
-        client,
+        client.into(),
         Opening::Plain,
         config,
         intake.clone(),

@@ -4,7 +4,8 @@ mod lettre_client;
 mod smuggling;
 
 use super::testing::{MemoryIntake, Pki, pki};
-use super::{Listener, Opening, ServerConfig, ServerTls, SessionStart, serve};
+use super::{Listener, Opening, ServerConfig, ServerTls, SessionStart};
+use crate::server::session::serve;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::client::{Certificate as Root, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -47,10 +48,17 @@ fn connect_through(pipe: usize, config: Arc<ServerConfig>, opening: Opening) -> 
     let (stream, theirs) = tokio::io::duplex(pipe);
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(MemoryIntake::default());
-    let client = "127.0.0.1:4000".parse().unwrap();
+    let client: std::net::SocketAddr = "127.0.0.1:4000".parse().unwrap();
     Session {
         stream,
-        task: tokio::spawn(serve(theirs, client, opening, config, intake.clone(), stopped)),
+        task: tokio::spawn(serve(
+            theirs,
+            client.into(),
+            opening,
+            config,
+            intake.clone(),
+            stopped,
+        )),
         intake,
         stop,
     }

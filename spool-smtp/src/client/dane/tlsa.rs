@@ -4,7 +4,6 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, SHA512, SHA512_OUTPUT_LEN, digest}
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
-use std::fmt;
 
 /// The most records of a host that are used. Certificates that match only the others are refused.
 const MAX_RECORDS: usize = 32;
@@ -21,8 +20,9 @@ const EXACTLY: u8 = 0;
 const BY_SHA256: u8 = 1;
 const BY_SHA512: u8 = 2;
 
-/// A TLSA record: the certificate or key of a server.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A TLSA record: the certificate or key of a server. It is shown as the three numbers of its kind (RFC 7218).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, derive_more::Display)]
+#[display("{usage} {selector} {matching}")]
 pub struct Tlsa {
     /// 2: the authority of the certificate; 3: the certificate itself; 0 and 1 are not used for mail.
     pub usage: u8,
@@ -83,13 +83,6 @@ impl Tlsa {
             BY_SHA512 => digest(&SHA512, part).as_ref() == self.data,
             _ => false,
         }
-    }
-}
-
-/// The three numbers of its kind (RFC 7218).
-impl fmt::Display for Tlsa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.usage, self.selector, self.matching)
     }
 }
 

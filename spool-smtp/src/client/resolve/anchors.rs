@@ -1,12 +1,12 @@
 //! The trust anchors of DNSSEC.
 
 use hickory_resolver::proto::dnssec;
-use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
 /// The keys from which DNSSEC validation starts: by default those of the root zone, of 2017 and 2024.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, derive_more::Debug)]
+#[debug("TrustAnchors")]
 pub struct TrustAnchors(pub(super) Arc<dnssec::TrustAnchors>);
 
 /// Why a text cannot be used as trust anchors.
@@ -39,12 +39,6 @@ impl TrustAnchors {
         let anchors = format!("{text}\n").parse::<dnssec::TrustAnchors>();
         let anchors = anchors.map_err(|error| TrustAnchorsError::Syntax(error.to_string()))?;
         Ok(Self(Arc::new(anchors)))
-    }
-}
-
-impl fmt::Debug for TrustAnchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TrustAnchors")
     }
 }
 

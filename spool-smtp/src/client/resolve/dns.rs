@@ -16,7 +16,6 @@ use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use spool_core::{BoxFuture, harmless};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct DnsResolver(Arc<DnsLookups>);
 
+#[derive(derive_more::Debug)]
+#[debug("DnsLookups")]
 struct DnsLookups {
     anchors: Option<TrustAnchors>,
     servers: CurrentResolver,
@@ -83,12 +84,6 @@ impl DnsResolver {
             servers,
             hosts: HostsFile::new("/etc/hosts".into()),
         }))
-    }
-}
-
-impl fmt::Debug for DnsLookups {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DnsLookups")
     }
 }
 

@@ -33,7 +33,7 @@ const KEPT_BLOCKS: usize = 32 << 10;
 
 /// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LoginResult {
+pub(in crate::server) enum LoginResult {
     /// It is this user.
     Accepted(Arc<User>),
     /// There is no such user, or the password is wrong.
@@ -121,15 +121,13 @@ impl Logins {
     }
 
     /// Whether there is a user.
-    #[must_use]
-    pub fn are_offered(&self) -> bool {
+    pub(in crate::server) fn are_offered(&self) -> bool {
         let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
         table.is_some()
     }
 
     /// The current entry of the user; `None` if the user was removed, or the password changed.
-    #[must_use]
-    pub fn current(&self, user: &User) -> Option<Arc<User>> {
+    pub(in crate::server) fn current(&self, user: &User) -> Option<Arc<User>> {
         let table = self.table()?;
         let now = table.users.get(user.name())?;
         (now.hash() == user.hash()).then(|| Arc::clone(now))
@@ -153,7 +151,7 @@ impl Logins {
 
     /// Checks the credentials of the client at `client`. Takes at most the delays of the logins before it,
     /// and their hashes.
-    pub async fn check(&self, client: IpAddr, attempt: LoginAttempt) -> LoginResult {
+    pub(in crate::server) async fn check(&self, client: IpAddr, attempt: LoginAttempt) -> LoginResult {
         let (client, clients) = (ClientKey::address(client), &self.0.clients);
         let Some(table) = self.table() else {
             return LoginResult::Busy;

@@ -11,10 +11,10 @@ mod sasl;
 mod tag;
 mod users;
 
-pub use logins::{LoginResult, Logins};
+pub use logins::Logins;
 pub use password::{HashError, MAX_PASSWORD, PasswordHash};
-pub use sasl::LoginAttempt;
 pub use users::{User, Users, UsersProblem, check_user_name};
 
-pub(super) use sasl::{Exchange, InitialResponse, SaslStep};
+pub(super) use logins::LoginResult;
+pub(super) use sasl::{Exchange, InitialResponse, LoginAttempt, SaslStep};
 pub(super) use tag::Tag;

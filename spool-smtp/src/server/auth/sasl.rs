@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// A name and a password to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoginAttempt {
+pub(in crate::server) struct LoginAttempt {
     /// Some type their password there.
     pub(super) name: Hidden<String>,
     pub(super) password: Hidden<Zeroizing<Vec<u8>>>,

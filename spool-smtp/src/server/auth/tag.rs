@@ -35,11 +35,6 @@ impl TagKey {
         context.update(&attempt.name.0.len().to_le_bytes());
         context.update(attempt.name.0.as_bytes());
         context.update(&attempt.password.0);
-        let mut bytes = [0; 32];
-        bytes
-            .iter_mut()
-            .zip(context.sign().as_ref())
-            .for_each(|(to, from)| *to = *from);
-        Tag(Hidden(bytes))
+        Tag(Hidden(context.sign().as_ref().try_into().unwrap_or_default()))
     }
 }

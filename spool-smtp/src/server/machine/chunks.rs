@@ -28,8 +28,7 @@ fn take<'i>(left: &mut u64, input: &mut &'i [u8]) -> &'i [u8] {
 
 impl Machine {
     /// The flow of the open message in chunks; the whole message has one time limit.
-    #[must_use]
-    pub fn in_chunks(&self) -> Option<FlowId> {
+    pub(in crate::server) fn in_chunks(&self) -> Option<FlowId> {
         let open = self.transaction.as_ref()?;
         let begun = open.chunks.is_some() || matches!(self.phase, Phase::Chunk(..));
         begun.then_some(open.flow)

@@ -39,24 +39,23 @@ impl Machine {
     }
 
     /// The machine offers STARTTLS from now on.
-    pub fn offer_tls(&mut self) {
+    pub(in crate::server) fn offer_tls(&mut self) {
         self.tls = TlsState::Offered;
     }
 
     /// The connection was under TLS before the greeting (RFC 8314).
-    pub fn under_tls(&mut self, session: TlsSession) {
+    pub(in crate::server) fn under_tls(&mut self, session: TlsSession) {
         self.tls = TlsState::Active(session);
     }
 
     /// The TLS session of the commands; `None` in plaintext.
-    #[must_use]
-    pub const fn tls(&self) -> Option<&TlsSession> {
+    pub(in crate::server) const fn tls(&self) -> Option<&TlsSession> {
         self.tls.session()
     }
 
     /// The handshake of [`Next::StartTls`] is complete. The state from plaintext is forgotten
     /// (RFC 3207 section 4.2); its errors still count.
-    pub fn tls_started(&mut self, session: TlsSession) {
+    pub(in crate::server) fn tls_started(&mut self, session: TlsSession) {
         self.tls = TlsState::Active(session);
         self.hello = None;
         self.proxy_login = None;

@@ -8,7 +8,7 @@ use tracing::info;
 
 impl Machine {
     /// The intake's answer to [`Next::Admit`].
-    pub fn admitted(&mut self, answer: Result<(), AddError>) {
+    pub(in crate::server) fn admitted(&mut self, answer: Result<(), AddError>) {
         // Otherwise not waiting for this answer.
         let Phase::Admit(asked) = self.phase else { return };
         self.phase = Phase::Command;
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// The intake's answer to [`Next::Accept`], with ids of durable messages only.
-    pub fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
+    pub(in crate::server) fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         // The memory of the recipients and the body, until here.
         let Phase::Accepting(_held) = phase else {

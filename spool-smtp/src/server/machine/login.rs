@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Only this makes the session that of a user.
-    pub fn authenticated(&mut self, verdict: LoginResult) {
+    pub(in crate::server) fn authenticated(&mut self, verdict: LoginResult) {
         if !matches!(self.phase, Phase::Checking(_)) {
             // Not waiting for this answer.
             return;

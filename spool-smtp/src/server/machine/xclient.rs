@@ -123,7 +123,7 @@ impl Machine {
     }
 
     /// Whether the client that [`Next::Readdress`](super::Next::Readdress) names has a place.
-    pub fn readdressed(&mut self, has_place: bool) {
+    pub(in crate::server) fn readdressed(&mut self, has_place: bool) {
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         let Phase::Readdress(address, change) = phase else {
             // Not waiting for this answer.
