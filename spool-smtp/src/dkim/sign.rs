@@ -2,7 +2,7 @@
 
 use super::canon::{self, BodyHash, Canon};
 use super::rules::{Choice, DomainKey, Rules};
-use crate::submission::{Field, Fields, NoAuthor, author_domain, body_start};
+use crate::submission::{Field, Fields, Folded, NoAuthor, author_domain, body_start};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spool_core::Timestamp;
@@ -14,8 +14,6 @@ const MAX_NAMES: usize = 500;
 const MAX_SIGNED: usize = 1 << 20;
 /// The longest line of a message (RFC 5322 section 2.1.1). Some servers break longer ones in transit, and with them the signature.
 const MAX_LINE: usize = 998;
-/// Longer lines of a signature are folded.
-const WIDTH: usize = 76;
 
 /// Why a message is not signed, without being an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
@@ -97,7 +95,7 @@ fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> S
     let mut fields = Vec::new();
     for key in keys {
         match signature(rules, key, &header, &hash, now) {
-            Ok(field) => fields.extend_from_slice(field.as_bytes()),
+            Ok(field) => fields.extend_from_slice(&field),
             Err(why) => return SigningOutcome::Failed(format!("{key}: {why}")),
         }
     }
@@ -159,29 +157,31 @@ fn signature(
     header: &Header<'_, '_>,
     body: &BodyHash,
     now: Timestamp,
-) -> Result<String, String> {
+) -> Result<Vec<u8>, String> {
     let seconds = now.0.div_euclid(1000);
-    let mut field = Folded::new("DKIM-Signature: v=1;");
-    field.word(&format!("a={};", key.key.algorithm()));
-    field.word("c=relaxed/relaxed;");
-    field.word(&format!("d={};", key.domain));
-    field.word(&format!("s={};", key.selector));
-    field.word(&format!("t={seconds};"));
+    let mut text = Vec::new();
+    let mut field = Folded::new(&mut text, "DKIM-Signature:");
+    field.word(&["v=1;"]);
+    field.word(&[&format!("a={};", key.key.algorithm())]);
+    field.word(&["c=relaxed/relaxed;"]);
+    field.word(&["d=", &key.domain, ";"]);
+    field.word(&["s=", &key.selector, ";"]);
+    field.word(&[&format!("t={seconds};")]);
     if let Some(span) = rules.expiration {
         let seconds = now.after(span).0.div_euclid(1000);
-        field.word(&format!("x={seconds};"));
+        field.word(&[&format!("x={seconds};")]);
     }
     for (nth, name) in header.names.iter().enumerate() {
-        let end = if nth + 1 < header.names.len() { ':' } else { ';' };
+        let end = if nth + 1 < header.names.len() { ":" } else { ";" };
         match nth {
-            0 => field.word(&format!("h={name}{end}")),
+            0 => field.word(&["h=", name, end]),
             _ => field.piece(&format!("{name}{end}")),
         }
     }
-    field.word(&format!("bh={};", STANDARD.encode(body.hash)));
-    field.word("b=");
+    field.word(&["bh=", &STANDARD.encode(body.hash), ";"]);
+    field.word(&["b="]);
     let (names, fields) = (header.names.iter().copied(), header.fields.iter().copied());
-    let data = canon::signed_data(names, fields, field.text.as_bytes(), Canon::Relaxed);
+    let data = canon::signed_data(names, fields, field.out, Canon::Relaxed);
     let signature = STANDARD.encode(key.key.sign(&data)?);
     let mut rest = signature.as_str();
     while !rest.is_empty() {
@@ -191,56 +191,6 @@ fn signature(
         field.piece(piece);
         rest = more;
     }
-    field.text.push_str("\r\n");
-    Ok(field.text)
-}
-
-/// A header field that is folded between its words and pieces.
-struct Folded {
-    text: String,
-    column: usize,
-}
-
-impl Folded {
-    fn new(start: &str) -> Self {
-        Self {
-            text: start.to_owned(),
-            column: start.len(),
-        }
-    }
-
-    /// Bytes that fit into this line, or into the next one when it is full.
-    const fn room(&self) -> usize {
-        match WIDTH.saturating_sub(self.column) {
-            0 => WIDTH - 8,
-            room => room,
-        }
-    }
-
-    /// Appends a word: after a space, or on a new line.
-    fn word(&mut self, word: &str) {
-        if self.column + 1 + word.len() > WIDTH {
-            self.line();
-        } else {
-            self.text.push(' ');
-            self.column += 1;
-        }
-        self.text.push_str(word);
-        self.column += word.len();
-    }
-
-    /// Appends a part of the previous word: directly after it, or on a new line.
-    fn piece(&mut self, piece: &str) {
-        if self.column + piece.len() > WIDTH {
-            self.line();
-        }
-        self.text.push_str(piece);
-        self.column += piece.len();
-    }
-
-    fn line(&mut self) {
-        self.text.push_str("\r\n\t");
-        // As people see a tab.
-        self.column = 8;
-    }
+    text.extend_from_slice(b"\r\n");
+    Ok(text)
 }

@@ -4,12 +4,9 @@
 //! that a HELO name cannot forge a header. An empty line separates the header from a message whose first line would continue it
 //! (see `data.rs`).
 
-use crate::submission::Fields;
+use crate::submission::{Fields, Folded};
 use spool_core::TlsSession;
 use std::net::IpAddr;
-
-/// Longer lines are folded.
-const WIDTH: usize = 76;
 
 /// The client, the server and the protocol of a message.
 #[derive(Debug)]
@@ -73,24 +70,12 @@ pub(super) fn write_left(out: &mut Vec<u8>, hostname: &str, user: u32, id: &str,
 
 /// Appends a header of clauses, each a word and a text; those without a text are left out.
 fn write_received(out: &mut Vec<u8>, clauses: &[(&str, &str)]) {
-    out.extend_from_slice(b"Received:");
-    let mut column = 9;
+    let mut field = Folded::new(out, "Received:");
     for (word, text) in clauses.iter().filter(|(_, text)| !text.is_empty()) {
-        let length = word.len() + text.len() + usize::from(!word.is_empty());
-        // The first clause stays on the line of the field name, because a line of white space alone would not be a header.
-        if column > 9 && column + 1 + length > WIDTH {
-            out.extend_from_slice(b"\r\n\t");
-            column = 8;
-        } else {
-            out.extend_from_slice(b" ");
-            column += 1;
+        match word.is_empty() {
+            true => field.word(&[text]),
+            false => field.word(&[word, " ", text]),
         }
-        if !word.is_empty() {
-            out.extend_from_slice(word.as_bytes());
-            out.extend_from_slice(b" ");
-        }
-        out.extend_from_slice(text.as_bytes());
-        column += length;
     }
     out.extend_from_slice(b"\r\n");
 }

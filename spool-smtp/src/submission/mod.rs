@@ -6,6 +6,7 @@ mod addresses;
 mod author;
 mod fields;
 mod fix;
+mod folded;
 
 pub use addresses::addresses;
 pub use author::{NoAuthor, author_domain};
@@ -13,3 +14,4 @@ pub(crate) use fields::body_start;
 pub use fields::{Field, Fields};
 pub(crate) use fix::insert;
 pub use fix::{Completion, FixSubmissions, complete};
+pub(crate) use folded::Folded;
