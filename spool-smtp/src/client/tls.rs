@@ -12,9 +12,7 @@ use crate::tls_names;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, SignatureScheme};
 use std::io;
@@ -28,18 +26,12 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
 #[display("{suite}, sha256:{fingerprint}, {verdict}")]
 pub(crate) struct TlsFacts {
-    suite: String,
+    /// Protocol version and cipher suite.
+    pub(crate) suite: String,
     /// SHA-256 of the peer's certificate.
     fingerprint: String,
     /// The result of checking the certificate.
     verdict: String,
-}
-
-impl TlsFacts {
-    /// Protocol version and cipher suite.
-    pub(crate) fn suite(&self) -> String {
-        self.suite.clone()
-    }
 }
 
 /// The TLS configuration that all handshakes of an agent share.
@@ -74,7 +66,6 @@ impl TlsClient {
         let verifier = Arc::new(Verifier {
             authorities: self.authorities().await,
             provider: Arc::clone(&self.provider),
-            algorithms: self.provider.signature_verification_algorithms,
             verify,
             dane,
             verdict: OnceLock::new(),
@@ -137,7 +128,6 @@ fn facts(connection: &CommonState, verifier: &Verifier) -> TlsFacts {
 struct Verifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
-    algorithms: WebPkiSupportedAlgorithms,
     verify: bool,
     dane: Option<Arc<Dane>>,
     /// The result of checking the certificate, for the record.
@@ -156,7 +146,12 @@ impl Verifier {
         let strict = self.verify || self.dane.as_ref().is_some_and(|dane| dane.authenticates());
         if strict
             || !matches!(checked, Err(Error::InvalidCertificate(_)))
-            || refutes(certificate, message, signature, &self.algorithms)
+            || refutes(
+                certificate,
+                message,
+                signature,
+                &self.provider.signature_verification_algorithms,
+            )
         {
             return checked;
         }
@@ -204,7 +199,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let checked = verify_tls12_signature(message, certificate, signature, &self.algorithms);
+        let checked = verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        );
         self.or_unsupported_key(checked, message, certificate, signature)
     }
 
@@ -214,11 +214,18 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let checked = verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        let checked = verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        );
         self.or_unsupported_key(checked, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

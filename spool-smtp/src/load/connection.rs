@@ -108,7 +108,7 @@ impl Connection {
 
     /// Protocol version and cipher suite.
     pub(super) fn suite(&self) -> Option<String> {
-        self.tls.as_ref().map(TlsFacts::suite)
+        self.tls.as_ref().map(|facts| facts.suite.clone())
     }
 
     async fn expect(&mut self, code: u16, what: &str) -> io::Result<RawReply> {

@@ -37,7 +37,7 @@ impl CertificateError {
 /// A chain of certificates, the server's own first, and the key of that one.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    key: Hidden<Arc<CertifiedKey>>,
+    pub(super) key: Hidden<Arc<CertifiedKey>>,
     expires: Timestamp,
 }
 
@@ -85,10 +85,6 @@ impl Certificate {
     #[must_use]
     pub const fn expires(&self) -> Timestamp {
         self.expires
-    }
-
-    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.key.0)
     }
 }
 

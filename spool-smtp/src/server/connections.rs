@@ -1,29 +1,24 @@
 //! Counts the open connections of all listeners. Dropping its guard frees a place, however the session ended. A listener waits
 //! until its places are free.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-/// The open connections of one listener. Nothing is sent: the channel closes when all its senders are dropped.
+/// The open connections of one listener, each with a receiver. Nothing is sent.
 #[derive(Debug)]
-pub(super) struct Opened {
-    mark: mpsc::Sender<Infallible>,
-    gone: mpsc::Receiver<Infallible>,
-}
+pub(super) struct Opened(watch::Sender<()>);
 
 /// One connection's place.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     open: Arc<AtomicUsize>,
-    _mark: mpsc::Sender<Infallible>,
+    _mark: watch::Receiver<()>,
 }
 
 impl Opened {
     pub(super) fn new() -> Self {
-        let (mark, gone) = mpsc::channel(1);
-        Self { mark, gone }
+        Self(watch::Sender::new(()))
     }
 
     /// A place for a connection to the listener, unless `most` of all listeners, which `open` counts, are in use already.
@@ -33,15 +28,13 @@ impl Opened {
             .ok()?;
         Some(ConnectionSlot {
             open: Arc::clone(open),
-            _mark: self.mark.clone(),
+            _mark: self.0.subscribe(),
         })
     }
 
     /// Waits until no connection of the listener is open.
     pub(super) async fn drained(self) {
-        let Self { mark, mut gone } = self;
-        drop(mark);
-        gone.recv().await;
+        self.0.closed().await;
     }
 }
 

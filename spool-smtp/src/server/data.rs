@@ -64,12 +64,8 @@ pub(super) struct Decoder {
     bare_newline: BareNewline,
     ending: Ending,
     position: Position,
-    /// The message has a bare CR, a bare LF or a NUL, and is refused for it.
-    unclean: bool,
-    /// The message is larger than the limit.
-    too_big: bool,
-    /// There was no memory for the message.
-    no_room: bool,
+    /// Why the message is refused, if that is known already.
+    pub(super) refusal: Option<ServerReply>,
     /// Bytes discarded since the message was refused.
     dropped: usize,
 }
@@ -93,9 +89,7 @@ impl Decoder {
             bare_newline,
             ending,
             position: Position::LineStart,
-            unclean: false,
-            too_big: false,
-            no_room: false,
+            refusal: None,
             dropped: 0,
         }
     }
@@ -179,7 +173,7 @@ impl Decoder {
     }
 
     fn refuse_unclean(&mut self) {
-        self.unclean = true;
+        self.refusal = Some(reply::SMUGGLING);
         self.drop_body();
     }
 
@@ -200,13 +194,13 @@ impl Decoder {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if !self.unclean && !self.too_big && !self.no_room {
+        if self.refusal.is_none() {
             let length = self.body.len() + bytes.len();
-            self.too_big = length > self.limit;
-            self.no_room = !self.too_big && !self.make_room(length);
-            if !self.too_big && !self.no_room {
-                return self.body.extend_from_slice(bytes);
-            }
+            self.refusal = match length > self.limit {
+                true => Some(reply::TOO_BIG),
+                false if self.make_room(length) => return self.body.extend_from_slice(bytes),
+                false => Some(reply::BUSY),
+            };
             self.drop_body();
         }
         self.dropped = self.dropped.saturating_add(bytes.len());
@@ -237,19 +231,6 @@ impl Decoder {
         self.body.len().saturating_sub(self.trace)
     }
 
-    /// Why the message is refused, if that is known already.
-    pub(super) fn refusal(&self) -> Option<ServerReply> {
-        if self.unclean {
-            Some(reply::SMUGGLING)
-        } else if self.too_big {
-            Some(reply::TOO_BIG)
-        } else if self.no_room {
-            Some(reply::BUSY)
-        } else {
-            None
-        }
-    }
-
     /// All counted bytes have arrived. A last line without CRLF gets one.
     pub(super) fn end(&mut self) {
         if self.position == Position::Cr {
@@ -267,7 +248,7 @@ impl Decoder {
 
     /// The complete message with its memory charge, or why it is refused.
     pub(super) fn finish(self) -> Result<(Bytes, Held), ServerReply> {
-        match self.refusal() {
+        match self.refusal {
             Some(refusal) => Err(refusal),
             None => Ok((Bytes::from(self.body), self.held)),
         }

@@ -205,7 +205,7 @@ impl Client {
 
     /// Gives the client its place, or returns the reply to a client without one. A listed proxy has no limits of its own.
     fn admit(&mut self, listed: bool, opened: &Opened) -> Result<(), ServerReply> {
-        let (open, most) = (self.config.clients.connections(), self.config.connections);
+        let (open, most) = (&self.config.clients.connections, self.config.connections);
         let place = opened.admit(open, most).ok_or(reply::TOO_MANY_CONNECTIONS)?;
         self.peer.place = Some(place);
         match (self.peer.user, listed) {

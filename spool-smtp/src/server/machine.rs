@@ -99,7 +99,8 @@ enum Admitting {
 #[derive(Debug)]
 pub(super) struct Machine {
     config: Arc<ServerConfig>,
-    client: IpAddr,
+    /// The client's address, as far as it is known.
+    pub(super) client: IpAddr,
     trusted: bool,
     may_xclient: XclientPermission,
     /// The local user whose program the client is.
@@ -116,8 +117,10 @@ pub(super) struct Machine {
     errors: usize,
     deferrals: usize,
     progress: bool,
-    stopping: bool,
-    lingers: bool,
+    /// The service stops: the session ends as soon as no transaction is open.
+    pub(super) stopping: bool,
+    /// Whether the session was closed while the client may still be sending, so that it could miss the reason.
+    pub(super) lingers: bool,
     replies: String,
 }
 
@@ -243,19 +246,9 @@ impl Machine {
         self.say(reply::TIMEOUT);
     }
 
-    /// The service stops: the session ends as soon as no transaction is open.
-    pub(super) const fn stop(&mut self) {
-        self.stopping = true;
-    }
-
     /// Whether a message is being read, which has a time limit of its own.
     pub(super) const fn in_data(&self) -> bool {
         matches!(self.phase, Phase::Data(_) | Phase::Chunk(..) | Phase::Skip(..))
-    }
-
-    /// Whether the session was closed while the client may still be sending, so that it could miss the reason.
-    pub(super) const fn lingers(&self) -> bool {
-        self.lingers
     }
 
     /// Whether a command or a message was completed since the last call.

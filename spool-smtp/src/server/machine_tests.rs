@@ -355,7 +355,7 @@ fn the_intake_decides_again_at_data() {
 fn stopping_lets_a_transaction_finish() {
     let mut idle = machine(config(), "::1");
     let mut played = Played::default();
-    idle.stop();
+    idle.stopping = true;
     feed(&mut idle, b"NOOP\r\n", &Answers::default(), &mut played);
     assert!(played.last().starts_with("421 4.3.2") && played.closed);
 
@@ -367,7 +367,7 @@ fn stopping_lets_a_transaction_finish() {
         &Answers::default(),
         &mut played,
     );
-    busy.stop();
+    busy.stopping = true;
     feed(&mut busy, b"", &Answers::default(), &mut played);
     assert!(!played.closed);
     feed(&mut busy, b"\r\n.\r\nNOOP\r\n", &Answers::default(), &mut played);
@@ -380,7 +380,7 @@ fn a_stop_waits_for_the_data_of_an_open_transaction() {
     let mut machine = machine(config(), "::1");
     let mut played = Played::default();
     feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);
-    machine.stop();
+    machine.stopping = true;
     feed(
         &mut machine,
         b"RCPT TO:<e@d.org>\r\nDATA\r\n.\r\n",

@@ -86,7 +86,6 @@ pub(super) async fn serve<S>(
         config,
         stream: Stream::Plain(stream),
         peer,
-        stopping: false,
         message_end: None,
     };
     match driver.run(opening, &*intake, stop.as_mut()).await {
@@ -104,8 +103,6 @@ struct Driver<S> {
     deadline: Deadline,
     config: Arc<ServerConfig>,
     peer: Peer,
-    /// The service stops, and the machine was notified.
-    stopping: bool,
     /// Which message in chunks is open, and its deadline.
     message_end: Option<(FlowId, Instant)>,
 }
@@ -181,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         buffer: &mut Buffer,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
-        let mut check = pin!(self.config.logins.check(self.machine.client(), attempt));
+        let mut check = pin!(self.config.logins.check(self.machine.client, attempt));
         let stream = &mut self.stream;
         let watched = async {
             while let Some(space) = buffer.behind() {
@@ -195,14 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             Ok(check.await)
         };
-        let verdict = match self.stopping {
+        let verdict = match self.machine.stopping {
             true => None,
             false => unless_stopped(watched, stop).await.transpose()?,
         };
-        if verdict.is_none() {
-            self.stopping = true;
-            self.machine.stop();
-        }
+        self.machine.stopping |= verdict.is_none();
         self.machine.authenticated(verdict.unwrap_or(LoginResult::Busy));
         Ok(())
     }
@@ -213,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let Some(tls) = &self.config.tls else {
             return Err(End::Handshake(io::Error::other("there is no certificate")));
         };
-        if self.stopping {
+        if self.machine.stopping {
             return Err(End::Stopped);
         }
         self.deadline.restart(self.config.tls_timeout);
@@ -240,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             });
         }
         let work = self.stream.read_buf(buffer);
-        let read = match self.stopping {
+        let read = match self.machine.stopping {
             true => self.deadline.bound(async { Some(work.await) }).await,
             false => self.deadline.bound(unless_stopped(work, stop)).await,
         };
@@ -249,8 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Some(Some(Ok(_))) => Ok(()),
             Some(Some(Err(error))) => Err(End::Broken(error)),
             Some(None) => {
-                self.stopping = true;
-                self.machine.stop();
+                self.machine.stopping = true;
                 Ok(())
             }
             None => {
@@ -293,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     async fn close(&mut self) -> Result<(), End> {
         self.flush().await?;
-        let (stream, lingers) = (&mut self.stream, self.machine.lingers());
+        let (stream, lingers) = (&mut self.stream, self.machine.lingers);
         let ending = async {
             // The client has its replies, so a failure here is not an error. Under TLS the closing alert needs room in the
             // connection, which a client that does not read may never provide.

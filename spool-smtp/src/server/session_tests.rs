@@ -308,7 +308,6 @@ fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) 
         config: Arc::clone(config),
         stream: Stream::Plain(theirs),
         peer: client.into(),
-        stopping: false,
         message_end: None,
     };
     (driver, stream)

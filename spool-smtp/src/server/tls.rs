@@ -48,7 +48,9 @@ impl ServerTls {
     /// # Errors
     /// Never with the provider that is built in; the text is that of rustls.
     pub fn new(certificate: &Certificate) -> Result<Self, String> {
-        let shown = Arc::new(CertificateInUse(Hidden(RwLock::new(certificate.certified_key()))));
+        let shown = Arc::new(CertificateInUse(Hidden(RwLock::new(Arc::clone(
+            &certificate.key.0,
+        )))));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -62,7 +64,7 @@ impl ServerTls {
 
     /// New handshakes use `certificate` from now on.
     pub fn replace(&self, certificate: &Certificate) {
-        *self.shown.0.0.write().unwrap_or_else(PoisonError::into_inner) = certificate.certified_key();
+        *self.shown.0.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&certificate.key.0);
     }
 
     /// The SHA-256 fingerprint of the current certificate, in hexadecimal digits.

@@ -8,7 +8,7 @@ impl SinkSession<'_> {
     /// Whether TLS is offered in this mode and not active yet.
     pub(super) fn has_tls(&self, mode: TlsMode) -> bool {
         let tls = self.shared.config.tls.as_ref();
-        tls.is_some_and(|tls| tls.mode() == mode) && !self.stream.is_tls()
+        tls.is_some_and(|tls| tls.mode == mode) && !self.stream.is_tls()
     }
 
     /// STARTTLS. A script may send more than a reply with its 220; the handshake still follows.

@@ -36,7 +36,7 @@ pub enum SinkTlsError {
 /// The certificates of a sink. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct SinkTls {
-    mode: TlsMode,
+    pub(super) mode: TlsMode,
     certificates: Arc<SinkCertificates>,
 }
 
@@ -93,10 +93,6 @@ impl SinkTls {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.certificates.authority
-    }
-
-    pub(super) const fn mode(&self) -> TlsMode {
-        self.mode
     }
 
     /// TLS with the sink's own certificate, or with an invalid one.

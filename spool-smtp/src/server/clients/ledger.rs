@@ -262,11 +262,12 @@ impl ClientLedger {
         };
         let limited = |kind| {
             let wait = self.wait_of(key, entry, kind, now);
-            let rate = self.limits.of(key, kind).filter(|_| !wait.is_zero())?;
+            let (name, rate) = self.limits.named(key, kind);
+            let rate = rate.filter(|_| !wait.is_zero())?;
             Some(Limited {
                 what: kind,
                 until: wall.after(wait),
-                reason: format!("{}: {rate}", kind.limit_name(key.is_user())),
+                reason: format!("{name}: {rate}"),
             })
         };
         let delay = entry.logins.delay(now);

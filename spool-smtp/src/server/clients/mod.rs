@@ -128,17 +128,20 @@ pub struct Limits {
 
 impl Limits {
     const fn of(&self, key: &ClientKey, kind: Kind) -> Option<Rate> {
-        match (key, kind) {
-            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Connections) => self.connections_per_client,
-            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Messages) => self.messages_per_client,
-            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Recipients) => self.recipients_per_client,
-            (ClientKey::Address(_) | ClientKey::Local(_), Kind::FailedLogins) => {
-                self.failed_logins_per_client
-            }
-            (ClientKey::User(_), Kind::Messages) => self.messages_per_user,
-            (ClientKey::User(_), Kind::Recipients) => self.recipients_per_user,
+        self.named(key, kind).1
+    }
+
+    /// The limit of `kind`, and the key of the configuration that sets it.
+    const fn named(&self, key: &ClientKey, kind: Kind) -> (&'static str, Option<Rate>) {
+        match (key.is_user(), kind) {
+            (false, Kind::Connections) => ("connections_per_client_rate", self.connections_per_client),
+            (false, Kind::Messages) => ("messages_per_client", self.messages_per_client),
+            (false, Kind::Recipients) => ("recipients_per_client", self.recipients_per_client),
+            (false, Kind::FailedLogins) => ("failed_logins_per_client", self.failed_logins_per_client),
+            (true, Kind::Messages) => ("messages_per_user", self.messages_per_user),
+            (true, Kind::Recipients) => ("recipients_per_user", self.recipients_per_user),
             // Otherwise others' failures could lock a user out.
-            (ClientKey::User(_), Kind::Connections | Kind::FailedLogins) => None,
+            (true, Kind::Connections | Kind::FailedLogins) => ("", None),
         }
     }
 }
@@ -147,8 +150,8 @@ impl Limits {
 #[derive(Debug, Clone)]
 pub struct Clients {
     ledger: Arc<Mutex<ClientLedger>>,
-    /// The connections of all listeners.
-    connections: Arc<AtomicUsize>,
+    /// The number of open connections of all listeners.
+    pub(super) connections: Arc<AtomicUsize>,
     clock: Arc<dyn Clock>,
 }
 
@@ -184,11 +187,6 @@ impl Clients {
         let mut ledger = self.ledger();
         let lifted = key.is_some_and(|key| ledger.lift(&key));
         ledger.lift(&ClientKey::User(client.into())) || lifted
-    }
-
-    /// The number of open connections of all listeners.
-    pub(super) const fn connections(&self) -> &Arc<AtomicUsize> {
-        &self.connections
     }
 
     /// For tests: counts a new connection of `client`, which is open until the guard is dropped; `None` when it has opened too many.

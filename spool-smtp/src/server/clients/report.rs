@@ -73,17 +73,3 @@ impl ClientState {
         (self.limited.is_empty(), sent)
     }
 }
-
-impl Kind {
-    /// The key of the configuration that limits it.
-    pub(super) const fn limit_name(self, user: bool) -> &'static str {
-        match (self, user) {
-            (Self::Connections, _) => "connections_per_client_rate",
-            (Self::Messages, false) => "messages_per_client",
-            (Self::Messages, true) => "messages_per_user",
-            (Self::Recipients, false) => "recipients_per_client",
-            (Self::Recipients, true) => "recipients_per_user",
-            (Self::FailedLogins, _) => "failed_logins_per_client",
-        }
-    }
-}

@@ -129,7 +129,7 @@ impl Machine {
             let open = self.transaction.take()?;
             return self.hand_over(open, *decoder, reply::TOO_BIG);
         }
-        if let Some(refusal) = decoder.refusal() {
+        if let Some(refusal) = decoder.refusal {
             self.transaction = None;
             self.refuse_message(refusal);
         } else if let Some(open) = &mut self.transaction {

@@ -24,6 +24,7 @@ pub(super) enum TlsState {
 }
 
 impl TlsState {
+    /// The TLS session of the commands; `None` in plaintext.
     pub(super) const fn session(&self) -> Option<&TlsSession> {
         match self {
             Self::Active(session) => Some(session),
@@ -46,11 +47,6 @@ impl Machine {
     /// The connection was under TLS before the greeting (RFC 8314).
     pub(in crate::server) fn under_tls(&mut self, session: TlsSession) {
         self.tls = TlsState::Active(session);
-    }
-
-    /// The TLS session of the commands; `None` in plaintext.
-    pub(in crate::server) const fn tls(&self) -> Option<&TlsSession> {
-        self.tls.session()
     }
 
     /// The handshake of [`Next::StartTls`] is complete. The state from plaintext is forgotten

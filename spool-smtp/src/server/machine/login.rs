@@ -6,7 +6,6 @@ use crate::server::clients::{ClientKey, Kind, OpenConnection};
 use crate::server::framing::Frame;
 use crate::server::reply::{self, ServerReply};
 use spool_core::{Admission, ReversePath};
-use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::info;
 
@@ -14,14 +13,13 @@ use tracing::info;
 #[derive(Debug)]
 pub(super) struct LoggedIn {
     user: Arc<User>,
-    key: ClientKey,
     _open: Option<OpenConnection>,
 }
 
 impl Machine {
     /// Whether AUTH is offered: someone may log in, and the session is under TLS.
     pub(super) fn offers_auth(&self) -> bool {
-        self.tls().is_some() && self.config.logins.are_offered()
+        self.tls.session().is_some() && self.config.logins.are_offered()
     }
 
     /// AUTH (RFC 4954).
@@ -36,7 +34,7 @@ impl Machine {
         if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
             return Err(reply::EHLO_FIRST);
         }
-        if self.tls().is_none() {
+        if self.tls.session().is_none() {
             return Err(reply::AUTH_NEEDS_TLS);
         }
         if self.user.is_some() {
@@ -97,12 +95,8 @@ impl Machine {
                 info!(session = %self.session, client = %self.client, user = &**user.name(), "logged in");
                 let key = ClientKey::User(Arc::clone(user.name()));
                 // No limit on the connections of a user.
-                let open = self.config.clients.open(key.clone(), usize::MAX).ok();
-                self.user = Some(LoggedIn {
-                    user,
-                    key,
-                    _open: open,
-                });
+                let _open = self.config.clients.open(key, usize::MAX).ok();
+                self.user = Some(LoggedIn { user, _open });
                 self.say(reply::AUTHENTICATED);
             }
             LoginResult::Refused => self.say(reply::BAD_CREDENTIALS),
@@ -111,24 +105,24 @@ impl Machine {
         }
     }
 
-    /// The client's address, as far as it is known.
-    pub(in crate::server) const fn client(&self) -> IpAddr {
-        self.client
-    }
-
     /// The authority under which the session submits mail: that of the user who has logged in, here or at a proxy, or of the client.
     pub(super) fn admission(&self) -> Admission {
-        match (&self.user, &self.proxy_login, self.trusted) {
-            (Some(login), _, _) => Admission::User(Arc::clone(login.user.name())),
-            (None, Some(user), _) => Admission::User(Arc::clone(user)),
-            (None, None, true) => Admission::Network,
-            (None, None, false) => Admission::Domain,
+        match self.user_name() {
+            Some(user) => Admission::User(Arc::clone(user)),
+            None if self.trusted => Admission::Network,
+            None => Admission::Domain,
         }
     }
 
+    /// The user who has logged in, here or at a proxy.
+    fn user_name(&self) -> Option<&Arc<str>> {
+        let here = self.user.as_ref().map(|login| login.user.name());
+        here.or(self.proxy_login.as_ref())
+    }
+
     /// Whether recipients anywhere are accepted from this session.
-    pub(super) const fn may_relay(&self) -> bool {
-        self.trusted || self.proxy_login.is_some() || self.user.is_some()
+    pub(super) fn may_relay(&self) -> bool {
+        self.trusted || self.user_name().is_some()
     }
 
     /// Whether the session may send from `sender` now. For a removed user the session ends with a reply.
@@ -147,12 +141,10 @@ impl Machine {
     }
 
     fn key(&self) -> ClientKey {
-        match (&self.user, &self.proxy_login) {
-            (Some(login), _) => login.key.clone(),
-            (None, Some(name)) => ClientKey::User(Arc::clone(name)),
-            (None, None) => self
-                .local
-                .map_or_else(|| ClientKey::address(self.client), ClientKey::Local),
+        match (self.user_name(), self.local) {
+            (Some(name), _) => ClientKey::User(Arc::clone(name)),
+            (None, Some(user)) => ClientKey::Local(user),
+            (None, None) => ClientKey::address(self.client),
         }
     }
 

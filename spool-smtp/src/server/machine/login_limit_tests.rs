@@ -129,7 +129,7 @@ fn a_user_whom_a_proxy_names_has_his_limits_and_patterns() {
     bench.machine = session(&bench);
     let open = "XCLIENT ADDR=198.51.100.7 LOGIN=bob\r\nEHLO c\r\n";
     assert!(bench.say(open).starts_with("250"), "{}", bench.replies);
-    assert_eq!(bench.machine.client().to_string(), "198.51.100.7");
+    assert_eq!(bench.machine.client.to_string(), "198.51.100.7");
     assert!(bench.say("MAIL FROM:<a@c.org>\r\n").starts_with("553 5.7.1"));
     let mail = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@else.example>\r\nDATA\r\nx\r\n.\r\n";
     assert!(

@@ -249,7 +249,7 @@ impl Machine {
                 admission: self.admission(),
                 client: self.local.is_none().then_some(self.client),
                 uid: self.local,
-                tls: self.tls().cloned(),
+                tls: self.tls.session().cloned(),
             },
             envelope: Envelope {
                 reverse_path: open.sender,
