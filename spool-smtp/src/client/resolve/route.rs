@@ -103,7 +103,7 @@ impl Routes {
         let mut target = Target::configured(hop);
         if self.config.dane {
             let addresses = self.addresses(hop.host()).await;
-            let addresses = addresses.map_err(|error| Unroutable::unknown(hop.host(), &error))?;
+            let addresses = addresses.map_err(|error| Unroutable::Unknown(hop.host().to_owned(), error))?;
             target.dane = self.dane(hop.host(), hop, &addresses).await?;
             target.tls = target
                 .dane
@@ -124,9 +124,9 @@ impl Routes {
         let names = &addresses.secure_names;
         let asked = Dane::of(&*self.resolver, names, (host, hop.port()), hop.host());
         let asked = tokio::time::timeout(self.timeout, asked).await;
-        let name = || format!("the TLSA records of {host}");
         let found = asked.unwrap_or_else(|_| Err(timed_out()));
-        let found = found.map_err(|error| Unroutable::unknown(&name(), &error))?;
+        let unknown = |error| Unroutable::Unknown(format!("the TLSA records of {host}"), error);
+        let found = found.map_err(unknown)?;
         Ok(found.map(Arc::new))
     }
 
@@ -144,15 +144,15 @@ impl Routes {
                 let (preference, host) = (0, domain());
                 (vec![Exchanger { preference, host }], true)
             }
-            Err(LookupError::NoSuchDomain) => return Err(Unroutable::NoSuchDomain { domain: domain() }),
+            Err(LookupError::NoSuchDomain) => return Err(Unroutable::NoSuchDomain(domain())),
             Err(error @ LookupError::Temporary(_)) => {
                 let name = format!("the mail exchangers of {}", hop.host());
-                return Err(Unroutable::unknown(&name, &error));
+                return Err(Unroutable::Unknown(name, error));
             }
         };
         found.retain(|exchanger| !exchanger.host.is_empty());
         if found.is_empty() {
-            return Err(Unroutable::NullMx { domain: domain() });
+            return Err(Unroutable::NullMx(domain()));
         }
         found.sort();
         let own = |exchanger: &&Exchanger| {
@@ -162,8 +162,7 @@ impl Routes {
         if let Some(own) = found.iter().find(own).cloned() {
             found.retain(|exchanger| exchanger.preference < own.preference);
             if found.is_empty() {
-                let (domain, host) = (domain(), own.host);
-                return Err(Unroutable::Loop { domain, host });
+                return Err(Unroutable::Loop(domain(), own.host));
             }
         }
         let mut seen = HashSet::new();
@@ -217,10 +216,7 @@ impl Route<'_> {
     pub(in crate::client) async fn next(&mut self) -> Option<Result<Target, Unroutable>> {
         while self.tries > 0 {
             if let Some(next) = self.ready.pop_front() {
-                let is_free = matches!(
-                    next,
-                    Err(Unroutable::NoAddress { .. } | Unroutable::NotInPolicy { .. })
-                );
+                let is_free = matches!(next, Err(Unroutable::NoAddress(..) | Unroutable::NotInPolicy(..)));
                 self.tries -= usize::from(!is_free);
                 return Some(next);
             }
@@ -234,7 +230,7 @@ impl Route<'_> {
     async fn look_up(&mut self, hosts: &[String]) {
         for some in hosts.chunks(AT_ONCE) {
             for target in join_all(some.iter().map(|host| self.find(host))).await {
-                if matches!(target, Err(Unroutable::Loop { .. })) {
+                if matches!(target, Err(Unroutable::Loop(..))) {
                     self.groups.clear();
                     self.ready.clear();
                     self.ready.push_back(target);
@@ -249,12 +245,16 @@ impl Route<'_> {
     async fn find(&self, host: &str) -> Result<Target, Unroutable> {
         // A name of one label would be resolved by this host's search list, which no MX record may use.
         if !host.contains('.') && host != self.hop.host() {
-            return Err(self.no_address(host));
+            return Err(self.passed_over(Unroutable::NoAddress, host));
         }
         let addresses = match self.routes.addresses(host).await {
             Ok(addresses) => addresses,
-            Err(error @ LookupError::Temporary(_)) => return Err(Unroutable::unknown(host, &error)),
-            Err(LookupError::NoSuchDomain | LookupError::NoData) => return Err(self.no_address(host)),
+            Err(error @ LookupError::Temporary(_)) => {
+                return Err(Unroutable::Unknown(host.to_owned(), error));
+            }
+            Err(LookupError::NoSuchDomain | LookupError::NoData) => {
+                return Err(self.passed_over(Unroutable::NoAddress, host));
+            }
         };
         // Without a lookup of TLSA records if the route ends here.
         let uses_dane = self.secure && self.routes.config.dane && !self.is_this_relay(&addresses.ips);
@@ -284,14 +284,11 @@ impl Route<'_> {
         let authenticates = dane.as_ref().is_some_and(|dane| dane.authenticates());
         let policy = self.policy.as_ref().filter(|_| !authenticates);
         let config = &self.routes.config;
-        let names = || (self.hop.host().to_owned(), host.to_owned());
         if self.is_this_relay(&addresses) {
-            let (domain, host) = names();
-            return Err(Unroutable::Loop { domain, host });
+            return Err(self.passed_over(Unroutable::Loop, host));
         }
         if policy.is_some_and(|policy| !policy.allows(host)) {
-            let (domain, host) = names();
-            return Err(Unroutable::NotInPolicy { domain, host });
+            return Err(self.passed_over(Unroutable::NotInPolicy, host));
         }
         addresses.retain(|address| !config.is_ignored(*address));
         let hop = match self.hop.is_mx() {
@@ -307,17 +304,15 @@ impl Route<'_> {
             (None, None) => TlsPolicy::None,
         };
         Ok(Target {
-            hop: hop.ok_or_else(|| self.no_address(host))?,
+            hop: hop.ok_or_else(|| self.passed_over(Unroutable::NoAddress, host))?,
             addresses: Some(addresses),
             tls,
             dane,
         })
     }
 
-    fn no_address(&self, host: &str) -> Unroutable {
-        Unroutable::NoAddress {
-            domain: self.hop.host().to_owned(),
-            host: host.to_owned(),
-        }
+    /// Why `host` is passed over.
+    fn passed_over(&self, why: fn(String, String) -> Unroutable, host: &str) -> Unroutable {
+        why(self.hop.host().to_owned(), host.to_owned())
     }
 }
