@@ -20,15 +20,11 @@ pub(super) async fn authenticate(
     config: &SmtpConfig,
 ) -> Result<(), ConnectError> {
     let mechanism = choose(credentials, &session.capabilities.auth)?;
+    let mut line = format!("AUTH {mechanism}");
     let mut sent = Vec::new();
-    let mut answers = 0;
-    let mut line = first_line(credentials, mechanism);
-    if line.ends_with(' ') {
-        // Without an initial response.
-        line.truncate(line.len() - 1);
-    } else {
-        answers = 1;
-        sent.extend(line.split(' ').next_back().map(str::to_owned));
+    if let Some(answer) = initial(credentials, mechanism, line.len()) {
+        line = format!("{line} {answer}");
+        sent.push(answer);
     }
     loop {
         line.push_str("\r\n");
@@ -39,32 +35,26 @@ pub(super) async fn authenticate(
             400..=599 => return Err(refused(&reply, credentials, &sent)),
             code => return Err(broken(format!("the peer answered AUTH with {code}"))),
         }
-        let Some(answer) = credentials.response(mechanism, answers) else {
+        let Some(answer) = credentials.response(mechanism, sent.len()) else {
             // Cancels the exchange; the peer answers 501 (RFC 4954 section 4).
             let _ = session.ask("*\r\n", config.command_timeout).await;
             return Err(broken(format!(
                 "the peer asks for more than AUTH {mechanism} has to say"
             )));
         };
-        answers += 1;
         line = STANDARD.encode(answer);
         sent.push(line.clone());
     }
 }
 
-/// `AUTH`, the mechanism, a space, and the initial response if there is one.
-fn first_line(credentials: &Credentials, mechanism: Mechanism) -> String {
-    let mut line = format!("AUTH {mechanism} ");
+/// The initial response, if there is one and it fits behind `before` bytes and a space.
+fn initial(credentials: &Credentials, mechanism: Mechanism, before: usize) -> Option<String> {
     // Not every peer accepts an initial response for LOGIN.
-    if mechanism.supports_initial_response()
-        && let Some(answer) = credentials.response(mechanism, 0)
-    {
-        let answer = STANDARD.encode(answer);
-        if line.len() + answer.len() + 2 <= MAX_LINE {
-            line.push_str(&answer);
-        }
-    }
-    line
+    let answer = mechanism
+        .supports_initial_response()
+        .then(|| credentials.response(mechanism, 0));
+    let answer = STANDARD.encode(answer.flatten()?);
+    (before + 1 + answer.len() + 2 <= MAX_LINE).then_some(answer)
 }
 
 fn choose(credentials: &Credentials, offered: &[String]) -> Result<Mechanism, ConnectError> {

@@ -5,7 +5,6 @@
 
 use super::session::Session;
 use spool_core::Job;
-use std::fmt::Write;
 use std::time::Duration;
 
 /// The largest body; the buffers of both sides hold it.
@@ -44,12 +43,6 @@ fn begins_with_command(text: &[u8]) -> bool {
     let commands = [b"MAIL", b"RCPT", b"DATA", b"BDAT"];
     commands.iter().any(|command| verb.eq_ignore_ascii_case(*command))
         && rest.first().is_none_or(u8::is_ascii_whitespace)
-}
-
-/// Appends BDAT; the body follows it.
-pub(super) fn bdat(line: &mut String, job: &Job) {
-    // Writing to a String cannot fail.
-    let _ = write!(line, "BDAT {} LAST\r\n", job.body.len());
 }
 
 #[cfg(test)]

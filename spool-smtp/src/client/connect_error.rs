@@ -47,19 +47,16 @@ impl ConnectError {
 
     /// The error for a message with REQUIRETLS: a peer without STARTTLS cannot accept it, now or later.
     pub(super) fn for_requiretls(self) -> Self {
-        match self {
-            Self::Ended(AttemptResult::Refused { stage, reply })
-            | Self::TlsFailed(AttemptResult::Refused { stage, reply })
-                if stage == Stage::Tls && reply.enhanced == Some(STARTTLS_NOT_OFFERED) =>
-            {
-                Self::Unable(reply)
-            }
-            other @ (Self::Failed(_)
-            | Self::Withdrawn
-            | Self::Ended(_)
-            | Self::TlsFailed(_)
-            | Self::Unable(_)) => other,
+        if let Self::Ended(result) | Self::TlsFailed(result) = &self
+            && let AttemptResult::Refused {
+                stage: Stage::Tls,
+                reply,
+            } = result
+            && reply.enhanced == Some(STARTTLS_NOT_OFFERED)
+        {
+            return Self::Unable(reply.clone());
         }
+        self
     }
 
     /// Whether another address of the host may accept a session: not if TLS failed, for which there is another rule, nor if credentials

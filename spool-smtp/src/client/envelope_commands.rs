@@ -1,10 +1,11 @@
 //! The commands of a transaction in their order, as text and one by one.
 
-use super::chunking::{bdat, goes_at_once};
+use super::chunking::goes_at_once;
 use super::commands::{mail, needs_smtputf8, rcpt};
 use super::config::SmtpConfig;
 use super::session::Session;
 use spool_core::{Job, RecipientIndex, Stage};
+use std::fmt::Write;
 use std::time::Duration;
 
 /// The most RCPTs that are sent before their replies are read; the buffers of both sides hold that many.
@@ -73,7 +74,10 @@ impl EnvelopeCommands {
             }
         }
         if commands.each.len() < GROUP && goes_at_once(session, job) {
-            commands.push(EnvelopeCommand::Bdat, |text| bdat(text, job));
+            commands.push(EnvelopeCommand::Bdat, |text| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "BDAT {} LAST\r\n", job.body.len());
+            });
         } else {
             commands.push(EnvelopeCommand::Data, |text| text.push_str("DATA\r\n"));
         }

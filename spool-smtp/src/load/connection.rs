@@ -30,6 +30,13 @@ pub(super) enum SendOutcome {
     Broken { error: String, begun: bool },
 }
 
+impl SendOutcome {
+    fn broken(error: &io::Error, begun: bool) -> Self {
+        let error = error.to_string();
+        Self::Broken { error, begun }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream<TcpStream>,
@@ -128,19 +135,11 @@ impl Connection {
         match self.envelope(template, number).await {
             Ok(None) => {}
             Ok(Some(code)) => return SendOutcome::Refused(code),
-            Err(error) => {
-                return SendOutcome::Broken {
-                    error: error.to_string(),
-                    begun: false,
-                };
-            }
+            Err(error) => return SendOutcome::broken(&error, false),
         }
         match self.data(template, number).await {
             Ok(reply) => SendOutcome::Answered(reply.code),
-            Err(error) => SendOutcome::Broken {
-                error: error.to_string(),
-                begun: true,
-            },
+            Err(error) => SendOutcome::broken(&error, true),
         }
     }
 
@@ -163,10 +162,7 @@ impl Connection {
             (Ok(250), _) => SendOutcome::Answered(250),
             (Ok(_), Some(code)) => SendOutcome::Refused(*code),
             (Ok(code), None) => SendOutcome::Answered(code),
-            (Err(error), _) => SendOutcome::Broken {
-                error: error.to_string(),
-                begun: true,
-            },
+            (Err(error), _) => SendOutcome::broken(&error, true),
         }
     }
 

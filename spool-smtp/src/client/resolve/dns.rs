@@ -11,12 +11,14 @@ use super::verdict::OPEN_ALIAS;
 use super::watched::Watched;
 use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors, aliases};
 use crate::client::dane::Tlsa;
+use futures_util::future::select;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use spool_core::{BoxFuture, harmless};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,20 +147,12 @@ impl DnsLookups {
         if !known.is_empty() {
             return Ok(Addresses::insecure(known));
         }
-        let (v6, v4) = (
-            self.family(name.clone(), RecordType::AAAA),
-            self.family(name, RecordType::A),
-        );
-        tokio::pin!(v6, v4);
-        let (first, second) = tokio::select! {
-            first = &mut v6 => match first {
-                Ok(_) => (first, tokio::time::timeout(SECOND_FAMILY, v4).await),
-                Err(_) => (first, Ok(v4.await)),
-            },
-            first = &mut v4 => match first {
-                Ok(_) => (first, tokio::time::timeout(SECOND_FAMILY, v6).await),
-                Err(_) => (first, Ok(v6.await)),
-            },
+        let v6 = pin!(self.family(name.clone(), RecordType::AAAA));
+        let v4 = pin!(self.family(name, RecordType::A));
+        let (first, other) = select(v6, v4).await.into_inner();
+        let second = match first {
+            Ok(_) => tokio::time::timeout(SECOND_FAMILY, other).await,
+            Err(_) => Ok(other.await),
         };
         match (first, second) {
             (Ok(first), Ok(Ok(second))) => Ok(both(first, second)),
