@@ -4,7 +4,7 @@
 //! `sendmail`. The socket file has mode 0666; the permissions of its directory decide who may submit. A socket on which another
 //! process listens is never replaced.
 
-use super::reply::{self, ServerReply};
+use super::reply;
 use super::trace::{count_received, write_left};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -100,8 +100,7 @@ pub fn left_by(
     received_headers: usize,
 ) -> Result<Vec<u8>, &'static str> {
     if count_received(message) > received_headers {
-        let ServerReply { line, .. } = reply::MAIL_LOOP;
-        return Err(line);
+        return Err(reply::MAIL_LOOP.line);
     }
     let mut body = Vec::with_capacity(message.len() + 256);
     write_left(&mut body, hostname, user, id, date);

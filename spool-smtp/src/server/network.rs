@@ -26,25 +26,6 @@ pub enum NetworkError {
 pub struct Network(IpNet);
 
 impl Network {
-    /// The network of `bits` leading bits of `address`.
-    ///
-    /// # Errors
-    /// [`NetworkError::Bits`] and [`NetworkError::HostBits`].
-    pub fn new(address: IpAddr, bits: u8) -> Result<Self, NetworkError> {
-        let network = match address.to_canonical() {
-            // Fewer bits than the prefix of the mapped range leave IPv4 behind.
-            v4 @ IpAddr::V4(_) if address.is_ipv6() && (96..=128).contains(&bits) => {
-                IpNet::new(v4, bits - 96)
-            }
-            IpAddr::V4(_) | IpAddr::V6(_) => IpNet::new(address, bits),
-        };
-        let network = network.map_err(|_| NetworkError::Bits)?;
-        match network.addr() == network.network() {
-            true => Ok(Self(network)),
-            false => Err(NetworkError::HostBits),
-        }
-    }
-
     /// Whether it contains `address`.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -79,11 +60,22 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
-        let bits = match bits {
+        let bits: u8 = match bits {
             Some(bits) => bits.parse().map_err(|_| NetworkError::Bits)?,
             None => IpNet::from(address).max_prefix_len(),
         };
-        Self::new(address, bits)
+        let network = match address.to_canonical() {
+            // Fewer bits than the prefix of the mapped range leave IPv4 behind.
+            v4 @ IpAddr::V4(_) if address.is_ipv6() && (96..=128).contains(&bits) => {
+                IpNet::new(v4, bits - 96)
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => IpNet::new(address, bits),
+        };
+        let network = network.map_err(|_| NetworkError::Bits)?;
+        match network.addr() == network.network() {
+            true => Ok(Self(network)),
+            false => Err(NetworkError::HostBits),
+        }
     }
 }
 

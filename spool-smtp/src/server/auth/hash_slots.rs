@@ -25,7 +25,7 @@ pub(super) struct HashSlots(Arc<Mutex<SlotState>>);
 
 /// A slot, freed when it is dropped.
 #[derive(Debug)]
-pub(super) struct HashSlot(Option<HashSlots>);
+pub(super) struct HashSlot(HashSlots);
 
 impl HashSlots {
     pub(super) fn new(count: usize) -> Self {
@@ -46,7 +46,7 @@ impl HashSlots {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
-                return Some(HashSlot(Some(self.clone())));
+                return Some(HashSlot(self.clone()));
             }
             let queue = if is_known {
                 &mut state.known
@@ -68,31 +68,6 @@ impl HashSlots {
         granted.await.ok()
     }
 
-    /// Gives a free slot to the next login.
-    fn give(self) {
-        let mut slot = HashSlot(Some(self.clone()));
-        loop {
-            let next = {
-                let mut state = self.state();
-                let next = state.known.pop_front().or_else(|| state.unknown.pop_back());
-                if next.is_none() {
-                    state.free += 1;
-                }
-                next
-            };
-            let Some(next) = next else {
-                // It counts as free already.
-                slot.0 = None;
-                return;
-            };
-            match next.send(slot) {
-                Ok(()) => return,
-                // The login was abandoned.
-                Err(back) => slot = back,
-            }
-        }
-    }
-
     /// For tests: how many wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
@@ -104,8 +79,15 @@ impl HashSlots {
 
 impl Drop for HashSlot {
     fn drop(&mut self) {
-        if let Some(slots) = self.0.take() {
-            slots.give();
+        let next = {
+            let mut state = self.0.state();
+            let next = state.known.pop_front().or_else(|| state.unknown.pop_back());
+            state.free += usize::from(next.is_none());
+            next
+        };
+        if let Some(next) = next {
+            // If that login was abandoned, the slot comes back, and is dropped in turn.
+            drop(next.send(Self(self.0.clone())));
         }
     }
 }

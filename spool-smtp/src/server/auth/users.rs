@@ -146,14 +146,13 @@ pub fn check_user_name(name: &str) -> Result<(), &'static str> {
 }
 
 fn user(line: &str) -> Result<User, String> {
-    let mut fields = line.split(':');
+    // A colon may stand in a pattern's address literal.
+    let mut fields = line.splitn(3, ':');
     let (name, hash, more) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
     check_user_name(name)?;
     let hash = hash.ok_or("expected name:hash")?;
     let hash = PasswordHash::parse(hash).map_err(|error| error.to_string())?;
-    // A colon may stand in a pattern's address literal.
-    let more = more.map(|more| fields.fold(more.to_owned(), |all, field| format!("{all}:{field}")));
-    let allow_from = more.as_deref().map(allow_from).transpose()?;
+    let allow_from = more.map(allow_from).transpose()?;
     Ok(User {
         name: name.into(),
         hash,
