@@ -39,17 +39,6 @@ enum Position {
     Cr,
 }
 
-/// The state after some input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DataProgress {
-    /// The message continues.
-    More,
-    /// The message ended; the rest of the chunk is not part of it.
-    End,
-    /// The client sends far more than allowed; the connection is closed.
-    Hopeless,
-}
-
 /// The decoder of one message.
 #[derive(Debug)]
 pub(super) struct Decoder {
@@ -94,8 +83,9 @@ impl Decoder {
         }
     }
 
-    /// Takes the bytes that belong to the message from `input`.
-    pub(super) fn feed(&mut self, input: &mut &[u8]) -> DataProgress {
+    /// Takes the bytes that belong to the message from `input`; returns whether it has ended. It also ends when the client sends far more
+    /// than is accepted: then the refusal closes the connection, because the rest must not be read as commands.
+    pub(super) fn feed(&mut self, input: &mut &[u8]) -> bool {
         while let Some(&byte) = input.first() {
             match self.position {
                 Position::LineStart if byte == b'.' && self.ending == Ending::Dot => {
@@ -110,7 +100,7 @@ impl Decoder {
                 Position::Dot => self.position = Position::Within,
                 Position::DotCr if byte == b'\n' => {
                     *input = rest(input, 1);
-                    return DataProgress::End;
+                    return true;
                 }
                 Position::Cr if byte == b'\n' => {
                     self.push(b"\r\n");
@@ -123,11 +113,15 @@ impl Decoder {
                     self.position = Position::Within;
                 }
             }
-            if self.dropped > PATIENCE {
-                return DataProgress::Hopeless;
+            if self.dropped > PATIENCE && self.ending == Ending::Dot {
+                self.refusal = self.refusal.map(|refusal| match refusal {
+                    reply::TOO_BIG => reply::FAR_TOO_BIG,
+                    other => other.closing(),
+                });
+                return true;
             }
         }
-        DataProgress::More
+        false
     }
 
     /// Copies as many complete clean lines as possible, then handles the byte that stopped it.

@@ -15,9 +15,9 @@ fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Out
     while !left.is_empty() {
         let size = (*sizes.next().unwrap()).clamp(1, left.len());
         let mut chunk = &left[..size];
-        let progress = decoder.feed(&mut chunk);
+        let ended = decoder.feed(&mut chunk);
         left = &left[size - chunk.len()..];
-        if progress == DataProgress::End {
+        if ended {
             return Some((decoder.finish().map(|(body, _)| body.to_vec()), left.to_vec()));
         }
         assert!(chunk.is_empty());
@@ -62,8 +62,20 @@ fn the_rest_of_a_too_big_message_is_read_up_to_a_bound() {
     let held = Budget::new(1 << 20).hold(0).unwrap();
     let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
     let piece = ["x".repeat(1022), "\r\n".to_owned()].concat().repeat(1024);
-    let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == DataProgress::Hopeless);
+    let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()));
     assert_eq!(pieces, Some(65), "pieces of 1 MiB");
+    assert_eq!(decoder.refusal, Some(reply::FAR_TOO_BIG));
+}
+
+#[test]
+fn what_follows_a_message_without_memory_is_not_read_as_commands() {
+    let budget = Budget::new(1 << 10);
+    let (_other, held) = (budget.hold(1).unwrap(), budget.hold(0).unwrap());
+    let mut decoder = Decoder::new(Vec::new(), held, usize::MAX, BareNewline::Reject, Ending::Dot);
+    let piece = "QUIT\r\n".repeat(1 << 18);
+    assert!((1..=70).any(|_| decoder.feed(&mut piece.as_bytes())));
+    let refusal = decoder.refusal.unwrap();
+    assert_eq!((refusal.line, refusal.closes), (reply::BUSY.line, true));
 }
 
 #[test]
@@ -154,10 +166,10 @@ fn a_message_that_fits_into_memory_is_accepted() {
     let mut decoder = Decoder::new(Vec::new(), held, 35 << 20, BareNewline::Reject, Ending::Dot);
     let chunk = vec![b'x'; 64 << 10];
     for _ in 0..14 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
+        assert!(!decoder.feed(&mut chunk.as_slice()));
     }
     assert!(budget.used() <= 1 << 20);
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
+    assert!(decoder.feed(&mut b"\r\n.\r\n".as_slice()));
     assert_eq!(decoder.finish().unwrap().0.len(), (14 << 16) + 2);
 }
 
@@ -175,11 +187,11 @@ fn a_message_without_memory_is_read_to_its_end() {
     );
     let chunk = vec![b'x'; 64 << 10];
     for _ in 0..20 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
+        assert!(!decoder.feed(&mut chunk.as_slice()));
         assert!(decoder.body.capacity() as u64 <= 512 << 10);
     }
     assert_eq!(budget.used(), before);
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
+    assert!(decoder.feed(&mut b"\r\n.\r\n".as_slice()));
     assert_eq!(decoder.finish().unwrap_err(), reply::BUSY);
     drop(other);
     // A single message is accepted whatever its size.
@@ -191,9 +203,9 @@ fn a_message_without_memory_is_read_to_its_end() {
         Ending::Dot,
     );
     for _ in 0..64 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
+        assert!(!decoder.feed(&mut chunk.as_slice()));
     }
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
+    assert!(decoder.feed(&mut b"\r\n.\r\n".as_slice()));
     assert_eq!(decoder.finish().unwrap().0.len(), (64 << 16) + 2);
 }
 
@@ -202,7 +214,7 @@ fn a_message_without_end_times_out() {
     let chunk = vec![b'x'; 1 << 20];
     let held = Budget::new(1 << 20).hold(0).unwrap();
     let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
-    let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == DataProgress::More);
+    let rounds = (0..100).take_while(|_| !decoder.feed(&mut chunk.as_slice()));
     assert_eq!(rounds.count(), PATIENCE >> 20);
     assert_eq!(decoder.body.capacity(), 0);
 }

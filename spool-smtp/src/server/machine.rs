@@ -16,13 +16,12 @@ use self::login::LoggedIn;
 use self::transaction::Transaction;
 use self::xclient::{XclientChange, XclientPermission};
 use super::auth::{Exchange, LoginAttempt};
-use super::clients::Kind;
 use super::command::{Command, Hello};
 use super::config::ServerConfig;
-use super::data::{DataProgress, Decoder};
+use super::data::{Decoder, Ending};
 use super::framing::{Frame, Framer};
 use super::reply::{self, ServerReply};
-use spool_core::{FlowId, Held, Mail};
+use spool_core::{AddError, FlowId, Held, Mail};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::info;
@@ -42,8 +41,6 @@ pub(super) enum Next {
     Read,
     /// Send the replies, then call [`Machine::advance`] again.
     Flush,
-    /// Ask the intake whether it would accept a message of this size, and call [`Machine::admitted`]. Replies may wait.
-    Admit(u64),
     /// Pass this to the intake, wait for its answer, and call [`Machine::accepted`]. Replies may wait.
     Accept(Box<Mail>),
     /// Send the replies, do the server's part of a TLS handshake, and call [`Machine::tls_started`]. A failed handshake
@@ -64,8 +61,6 @@ pub(super) enum Next {
 enum Phase {
     /// Reads commands.
     Command,
-    /// Waits for the intake's answer whether it would accept a message.
-    Admit(Admitting),
     /// Reads a message.
     Data(Box<Decoder>),
     /// Reads a chunk of a message.
@@ -86,14 +81,8 @@ enum Phase {
     Closed,
 }
 
-/// The command whose message the intake is asked about.
-#[derive(Debug, Clone, Copy)]
-enum Admitting {
-    Mail,
-    Data,
-    /// BDAT, with the first chunk of the message.
-    Chunk(Chunk),
-}
+/// Whether the intake would accept a message of this size.
+type Admit<'a> = &'a dyn Fn(u64) -> Result<(), AddError>;
 
 /// The machine of one session.
 #[derive(Debug)]
@@ -172,16 +161,14 @@ impl Machine {
         self.may_xclient = XclientPermission::No;
     }
 
-    /// Processes `input` until the driver has something to do, and removes the processed bytes from it.
-    pub(super) fn advance(&mut self, input: &mut &[u8]) -> Next {
+    /// Processes `input` until the driver has something to do, and removes the processed bytes from it. `admit` is asked before a message is
+    /// read.
+    pub(super) fn advance(&mut self, input: &mut &[u8], admit: Admit<'_>) -> Next {
         loop {
             match &mut self.phase {
                 Phase::Closed => {
                     *input = &[];
                     return Next::Close;
-                }
-                Phase::Admit(_) => {
-                    return Next::Admit(self.transaction.as_ref().map_or(0, |open| open.size));
                 }
                 Phase::Readdress(to, _) => return Next::Readdress(*to),
                 // Nothing continues until the answer arrives.
@@ -202,11 +189,10 @@ impl Machine {
                     }
                 }
                 Phase::Data(decoder) => {
-                    let progress = decoder.feed(input);
-                    if progress == DataProgress::More {
+                    if !decoder.feed(input) {
                         return Next::Read;
                     }
-                    if let Some(mail) = self.end_data(progress) {
+                    if let Some(mail) = self.end_data() {
                         return Next::Accept(Box::new(mail));
                     }
                 }
@@ -233,7 +219,7 @@ impl Machine {
                     };
                     self.progress = true;
                     self.may_xclient = self.may_xclient.with(&command);
-                    if let Err(refusal) = command.and_then(|command| self.obey(command)) {
+                    if let Err(refusal) = command.and_then(|command| self.obey(command, admit)) {
                         self.say(refusal);
                     }
                 }
@@ -267,7 +253,7 @@ impl Machine {
         self.replies.shrink_to(REPLIES_KEPT);
     }
 
-    fn obey(&mut self, command: Command) -> Result<(), ServerReply> {
+    fn obey(&mut self, command: Command, admit: Admit<'_>) -> Result<(), ServerReply> {
         match command {
             Command::Hello(hello) => self.hello(hello),
             Command::Mail {
@@ -280,6 +266,8 @@ impl Machine {
                     return Err(reply::UNKNOWN_PARAMETER);
                 }
                 self.mail(sender, parameters, size)?;
+                self.admit(admit)?;
+                self.say(reply::SENDER_OK);
             }
             Command::Rcpt {
                 address,
@@ -294,11 +282,12 @@ impl Machine {
                 if open.recipients.is_empty() {
                     return Err(reply::NO_RECIPIENTS);
                 }
-                self.takes(Kind::Messages)?;
-                self.phase = Phase::Admit(Admitting::Data);
+                let decoder = self.begin_message(Ending::Dot, admit)?;
+                self.phase = Phase::Data(Box::new(decoder));
+                self.say(reply::GO_AHEAD);
             }
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref())?,
-            Command::Bdat { size, last } => self.bdat(Chunk { left: size, last }),
+            Command::Bdat { size, last } => self.bdat(Chunk { left: size, last }, admit),
             Command::Rset => {
                 self.transaction = None;
                 self.say(reply::OK);

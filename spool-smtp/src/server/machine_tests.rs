@@ -65,22 +65,19 @@ pub(super) fn machine(config: ServerConfig, client: &str) -> Machine {
 
 pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Played) {
     let mut input = input;
+    let admit = |_| answers.admit.clone().map_or(Ok(()), Err);
     loop {
-        match machine.advance(&mut input) {
+        match machine.advance(&mut input, &admit) {
             Next::Read => break,
             Next::Flush => {}
             Next::Authenticate(_) => {
                 machine.authenticated(crate::server::auth::LoginResult::Refused);
                 continue;
             }
-            Next::Admit(_) => {
-                machine.admitted(answers.admit.clone().map_or(Ok(()), Err));
-                continue;
-            }
             Next::Accept(mail) => {
                 let before = machine.replies().len();
                 assert!(
-                    matches!(machine.advance(&mut input), Next::Flush),
+                    matches!(machine.advance(&mut input, &admit), Next::Flush),
                     "no reply before the answer"
                 );
                 assert_eq!(machine.replies().len(), before);

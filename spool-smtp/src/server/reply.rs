@@ -35,6 +35,12 @@ impl ServerReply {
         self
     }
 
+    /// The same, after which the connection is closed.
+    pub(super) const fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
     /// Whether the client did something wrong, which counts towards the limit of errors.
     pub(super) fn is_error(self) -> bool {
         self.line.starts_with('5')

@@ -13,11 +13,10 @@ use super::tls::HANDSHAKE_MEMORY;
 use crate::deadline::{Deadline, from_now};
 use crate::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -135,11 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let mut buffer = Buffer::new(self.config.memory.clone());
         loop {
             let mut input = buffer.unread();
-            let next = self.machine.advance(&mut input);
+            let next = self.machine.advance(&mut input, &|size| intake.admit(size));
             let left = input.len();
             buffer.keep(left);
             match next {
-                Next::Admit(size) => self.machine.admitted(intake.admit(size)),
                 Next::Accept(mail) => self.machine.accepted(intake.accept(*mail).await),
                 Next::Flush => {
                     self.flush().await?;
@@ -308,14 +306,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 /// Waits for `work`; `None`: `stop` resolved first.
 async fn unless_stopped<T>(
     work: impl Future<Output = T>,
-    mut stop: Pin<&mut impl Future<Output = ()>>,
+    stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => stop.as_mut().poll(context).map(|()| None),
-    })
-    .await
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = stop => None,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::super::data::{Decoder, Ending, PATIENCE};
 use super::super::reply::{self, ServerReply};
-use super::{Admitting, Kind, Machine, Phase};
+use super::{Admit, Machine, Phase};
 use spool_core::{FlowId, Mail};
 
 /// The rest of a chunk.
@@ -34,15 +34,15 @@ impl Machine {
         begun.then_some(open.flow)
     }
 
-    pub(super) fn bdat(&mut self, chunk: Chunk) {
+    pub(super) fn bdat(&mut self, chunk: Chunk, admit: Admit<'_>) {
         if let Some(refusal) = self.chunk_refusal(chunk.left) {
             return self.skip(chunk, refusal);
         }
         let begun = self.transaction.as_mut().and_then(|open| open.chunks.take());
         self.phase = match begun {
             Some(decoder) => Phase::Chunk(decoder, chunk),
-            None => match self.takes(Kind::Messages) {
-                Ok(()) => Phase::Admit(Admitting::Chunk(chunk)),
+            None => match self.begin_message(Ending::Counted, admit) {
+                Ok(decoder) => Phase::Chunk(Box::new(decoder), chunk),
                 Err(refusal) => {
                     self.transaction = None;
                     return self.skip(chunk, refusal);
@@ -77,17 +77,6 @@ impl Machine {
             return self.say(reply::FAR_TOO_BIG);
         }
         self.phase = Phase::Skip(chunk.left, refusal);
-    }
-
-    /// The intake would accept the message whose first chunk this is.
-    pub(super) fn begin_chunks(&mut self, chunk: Chunk) {
-        match self.decoder(Ending::Counted) {
-            Ok(decoder) => self.phase = Phase::Chunk(Box::new(decoder), chunk),
-            Err(refusal) => {
-                self.transaction = None;
-                self.skip(chunk, refusal);
-            }
-        }
     }
 
     /// Discards input of a refused chunk; returns whether the chunk is complete.
@@ -127,7 +116,7 @@ impl Machine {
         if last {
             decoder.end();
             let open = self.transaction.take()?;
-            return self.hand_over(open, *decoder, reply::TOO_BIG);
+            return self.hand_over(open, *decoder);
         }
         if let Some(refusal) = decoder.refusal {
             self.transaction = None;

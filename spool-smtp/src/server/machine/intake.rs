@@ -1,37 +1,28 @@
 //! The intake's answers: whether it would accept a message, and whether it did.
 
-use super::{Admitting, Machine, Phase};
-use crate::server::reply::{self, ServerReply};
+use super::{Admit, Machine, Phase};
+use crate::server::clients::Kind;
+use crate::server::data::{Decoder, Ending};
+use crate::server::reply::ServerReply;
 use spool_core::{AddError, MessageId};
 use std::fmt::Write as _;
 use tracing::info;
 
 impl Machine {
-    /// The intake's answer to [`Next::Admit`].
-    pub(in crate::server) fn admitted(&mut self, answer: Result<(), AddError>) {
-        // Otherwise not waiting for this answer.
-        let Phase::Admit(asked) = self.phase else { return };
-        self.phase = Phase::Command;
-        let Err(error) = answer else {
-            return match asked {
-                Admitting::Mail => self.say(reply::SENDER_OK),
-                Admitting::Data => self.begin_data(),
-                Admitting::Chunk(chunk) => self.begin_chunks(chunk),
-            };
-        };
-        self.transaction = None;
-        let refusal = self.not_taken(&error);
-        match asked {
-            Admitting::Mail => self.say(refusal),
-            Admitting::Data => {
-                self.give_message_back();
-                self.say(refusal);
-            }
-            Admitting::Chunk(chunk) => {
-                self.give_message_back();
-                self.skip(chunk, refusal);
-            }
-        }
+    /// Asks whether the message of the open transaction would be accepted; otherwise the transaction ends.
+    pub(super) fn admit(&mut self, admit: Admit<'_>) -> Result<(), ServerReply> {
+        let size = self.transaction.as_ref().map_or(0, |open| open.size);
+        admit(size).map_err(|error| {
+            self.transaction = None;
+            self.not_taken(&error)
+        })
+    }
+
+    /// The decoder of the open transaction's message, which is counted, and would be accepted.
+    pub(super) fn begin_message(&mut self, ending: Ending, admit: Admit<'_>) -> Result<Decoder, ServerReply> {
+        self.takes(Kind::Messages)?;
+        self.admit(admit).inspect_err(|_| self.give_message_back())?;
+        self.decoder(ending)
     }
 
     /// The intake's answer to [`Next::Accept`], with ids of durable messages only.

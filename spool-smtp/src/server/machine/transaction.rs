@@ -1,8 +1,8 @@
 //! A mail transaction: MAIL and RCPT, their memory, and the message that is passed on at the end.
 
-use super::{Admitting, Machine, Phase};
+use super::{Machine, Phase};
 use crate::server::clients::Kind;
-use crate::server::data::{DataProgress, Decoder, Ending};
+use crate::server::data::{Decoder, Ending};
 use crate::server::reply::{self, ServerReply};
 use crate::server::trace::{Trace, count_received};
 use spool_core::{
@@ -104,7 +104,6 @@ impl Machine {
             chunks: None,
             domains: HashSet::new(),
         });
-        self.phase = Phase::Admit(Admitting::Mail);
         Ok(())
     }
 
@@ -156,16 +155,6 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn begin_data(&mut self) {
-        match self.decoder(Ending::Dot) {
-            Ok(decoder) => {
-                self.phase = Phase::Data(Box::new(decoder));
-                self.say(reply::GO_AHEAD);
-            }
-            Err(refusal) => self.say(refusal),
-        }
-    }
-
     /// The decoder of the open transaction's message, with the trace header written, or the refusal.
     pub(super) fn decoder(&mut self, ending: Ending) -> Result<Decoder, ServerReply> {
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
@@ -203,26 +192,17 @@ impl Machine {
     }
 
     /// The message ended, or will not end: it is passed on, or refused.
-    pub(super) fn end_data(&mut self, progress: DataProgress) -> Option<Mail> {
+    pub(super) fn end_data(&mut self) -> Option<Mail> {
         self.progress = true;
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         let (Phase::Data(decoder), Some(open)) = (phase, self.transaction.take()) else {
             return None;
         };
-        let too_big = match progress {
-            DataProgress::Hopeless => reply::FAR_TOO_BIG,
-            DataProgress::More | DataProgress::End => reply::TOO_BIG,
-        };
-        self.hand_over(open, *decoder, too_big)
+        self.hand_over(open, *decoder)
     }
 
-    /// A complete message is passed to the intake or refused; with `too_big`, if it is too big.
-    pub(super) fn hand_over(
-        &mut self,
-        open: Transaction,
-        decoder: Decoder,
-        too_big: ServerReply,
-    ) -> Option<Mail> {
+    /// A complete message is passed to the intake or refused.
+    pub(super) fn hand_over(&mut self, open: Transaction, decoder: Decoder) -> Option<Mail> {
         let body = decoder.finish().and_then(|(body, held)| {
             // The header added here is not counted.
             let looped = count_received(&body) > self.config.received_headers.saturating_add(1);
@@ -234,10 +214,6 @@ impl Machine {
         });
         let (body, held) = match body {
             Ok(body) => body,
-            Err(reply::TOO_BIG) => {
-                self.say(too_big);
-                return None;
-            }
             Err(refusal) => {
                 self.refuse_message(refusal);
                 return None;

@@ -212,7 +212,7 @@ fn malformed_attributes_change_nothing() {
 fn a_client_with_too_many_connections_hears_so() {
     let mut machine = machine(proxied(), PROXY);
     let mut input = &b"XCLIENT ADDR=10.1.2.3\r\n"[..];
-    let asked = machine.advance(&mut input);
+    let asked = machine.advance(&mut input, &|_| Ok(()));
     assert!(matches!(asked, super::super::Next::Readdress(address) if address.to_string() == "10.1.2.3"));
     machine.readdressed(false);
     assert!(
@@ -220,7 +220,10 @@ fn a_client_with_too_many_connections_hears_so() {
             .replies()
             .ends_with(b"421 4.7.0 Too many connections, try again later\r\n")
     );
-    assert!(matches!(machine.advance(&mut input), super::super::Next::Close));
+    assert!(matches!(
+        machine.advance(&mut input, &|_| Ok(())),
+        super::super::Next::Close
+    ));
 }
 
 #[test]
