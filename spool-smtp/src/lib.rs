@@ -10,9 +10,12 @@ pub mod dkim;
 mod fingerprint;
 mod glob;
 mod hidden;
+mod line_error;
 pub mod load;
 pub mod server;
 pub mod sink;
 mod stream;
 pub mod submission;
 mod tls_names;
+
+pub use line_error::LineError;

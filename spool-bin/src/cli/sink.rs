@@ -158,7 +158,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 
 fn read_script(file: &Path) -> Result<Script, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| refuse(file, &error))?;
-    text.parse().map_err(|error: spool_smtp::sink::ScriptError| {
+    text.parse().map_err(|error: spool_smtp::LineError| {
         Failure::Usage(format!("{}:{}: {}", file.display(), error.line, error.text))
     })
 }

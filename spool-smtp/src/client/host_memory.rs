@@ -1,9 +1,9 @@
 //! What was learned of hosts, kept for a limited time. The number of hosts is bounded.
 
 use crate::deadline::from_now;
+use parking_lot::Mutex;
 use spool_core::NextHop;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,10 +21,6 @@ impl<V> Default for HostMemory<V> {
 }
 
 impl<V: Clone> HostMemory<V> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<NextHop, (Instant, V)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The value for `hop`.
     pub(super) fn get(&self, hop: &NextHop) -> Option<V> {
         self.change(hop, |value| value.clone())
@@ -32,7 +28,7 @@ impl<V: Clone> HostMemory<V> {
 
     /// The result of `change` for the value of `hop`, if there is one.
     pub(super) fn change<R>(&self, hop: &NextHop, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        let mut hosts = self.lock();
+        let mut hosts = self.0.lock();
         let (until, value) = hosts.get_mut(hop)?;
         if *until > Instant::now() {
             return Some(change(value));
@@ -44,7 +40,7 @@ impl<V: Clone> HostMemory<V> {
     /// Stores `value` for `span`.
     pub(super) fn note(&self, hop: &NextHop, value: V, span: Duration) {
         let now = Instant::now();
-        let mut hosts = self.lock();
+        let mut hosts = self.0.lock();
         if hosts.len() >= MAX_HOSTS && !hosts.contains_key(hop) {
             hosts.retain(|_, (until, _)| *until > now);
             let first = hosts.iter().min_by_key(|(_, (until, _))| *until);
@@ -58,7 +54,7 @@ impl<V: Clone> HostMemory<V> {
 
     /// Removes `hop`.
     pub(super) fn forget(&self, hop: &NextHop) {
-        self.lock().remove(hop);
+        self.0.lock().remove(hop);
     }
 }
 
@@ -84,6 +80,6 @@ mod tests {
         }
         assert_eq!(hosts.get(&hop(0)), None, "the oldest");
         assert_eq!(hosts.get(&hop(MAX_HOSTS)), Some(1));
-        assert_eq!(hosts.lock().len(), MAX_HOSTS);
+        assert_eq!(hosts.0.lock().len(), MAX_HOSTS);
     }
 }

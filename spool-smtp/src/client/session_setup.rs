@@ -50,7 +50,11 @@ impl SessionSetup<'_> {
         }
         wire.within(config.command_timeout);
         let hello = ClientId::Domain(config.hello_name());
-        let stream = Box::new(WireStream::new(wire.clone(), peer));
+        let stream = Box::new(WireStream {
+            wire: wire.clone(),
+            peer,
+            is_greeted: false,
+        });
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
         let no_reply = |why: String| ConnectError::Failed(format!("no reply to EHLO: {why}"));
         let ehlo = wire.take_reply().map_err(no_reply)?;

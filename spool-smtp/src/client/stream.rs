@@ -13,20 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug)]
 pub(super) struct WireStream {
-    wire: Wire,
-    peer: SocketAddr,
+    pub(super) wire: Wire,
+    pub(super) peer: SocketAddr,
     /// Whether lettre has its greeting. The peer's own was read before.
-    is_greeted: bool,
-}
-
-impl WireStream {
-    pub(super) const fn new(wire: Wire, peer: SocketAddr) -> Self {
-        Self {
-            wire,
-            peer,
-            is_greeted: false,
-        }
-    }
+    pub(super) is_greeted: bool,
 }
 
 impl AsyncRead for WireStream {

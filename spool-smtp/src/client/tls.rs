@@ -173,13 +173,13 @@ impl ServerCertVerifier for Verifier {
             None => Err(Error::General("there are no trusted roots".to_owned())),
         };
         let dane = match &self.dane {
-            None => Ok(None),
-            Some(dane) if !dane.authenticates() => Ok(Some("dane without a usable record".to_owned())),
-            Some(dane) => dane
-                .check(end_entity, intermediates, now, &self.provider)
-                .map(|record| Some(format!("dane {record}"))),
+            None => None,
+            Some(dane) if !dane.authenticates() => Some("dane without a usable record".to_owned()),
+            Some(dane) => {
+                let record = dane.check(end_entity, intermediates, now, &self.provider)?;
+                Some(format!("dane {record}"))
+            }
         };
-        let dane = dane?;
         let _ = self.verdict.set(match (&checked, dane) {
             (Ok(_), None) => "verified".to_owned(),
             (Ok(_), Some(dane)) => format!("verified, {dane}"),

@@ -8,12 +8,13 @@ use super::reply_filter::{RawReply, ReplyFilter};
 use crate::deadline::{Deadline, from_now};
 use crate::stream::Stream;
 use bytes::{Buf, Bytes};
+use parking_lot::{Mutex, MutexGuard};
 use spool_core::Stage;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -236,7 +237,7 @@ impl Wire {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, WireState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets the deadline of the next steps to `span` from now, but not after the end of the attempt.

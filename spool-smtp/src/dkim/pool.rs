@@ -7,9 +7,10 @@ use super::rules::{OnSigningFailure, Rules};
 use super::sign::{Fragility, SigningOutcome, Skipped, keys, sign};
 use crate::submission::{NoAuthor, insert};
 use bytes::Bytes;
+use parking_lot::RwLock;
 use spool_core::{BoxFuture, Clock, SignError, Signer};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -55,7 +56,7 @@ impl Signing {
 
     /// Signs by `rules` from now on. Running signatures use the previous rules.
     pub fn replace(&self, rules: Rules) {
-        *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.0.rules.write() = Arc::new(rules);
     }
 
     /// Whether there is any key.
@@ -109,7 +110,7 @@ impl Signer for Signing {
 
 impl SigningState {
     fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.rules.read())
     }
 
     fn busy(&self) -> SignError {

@@ -14,14 +14,15 @@ pub use tls::LoadTls;
 pub use verify::{Verification, VerifyError, verify};
 
 use connection::{Connection, SendOutcome};
+use parking_lot::Mutex;
 use spool_core::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use template::Template;
 use tls::Connector;
@@ -186,7 +187,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(LoadProgress)) -> io::Result<
     }
     report.elapsed = shared.start.elapsed();
     if let Some(ledger) = &shared.ledger {
-        ledger.lock().unwrap_or_else(PoisonError::into_inner).flush()?;
+        ledger.lock().flush()?;
     }
     progress(LoadProgress { done: total, total });
     Ok(report)
@@ -307,7 +308,7 @@ impl LoadState {
     fn note(&self, number: u64, answered: bool) {
         let Some(ledger) = &self.ledger else { return };
         let tag = self.template.tag(number);
-        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = ledger.lock();
         let written = serde_json::to_writer(&mut *ledger, &SentLine { tag, answered });
         if let Err(error) = written
             .map_err(io::Error::from)

@@ -1,9 +1,11 @@
 //! Parses and checks one command line. The result is safe to store, to log and to pass on.
 
 use super::auth::InitialResponse;
-use super::parameters;
+use super::parameters::{self, OfMail};
 use super::reply::{self, ServerReply};
-use spool_core::{Address, MailParameters, Notify, ReversePath};
+use crate::hidden::Hidden;
+use spool_core::{Address, Notify, ReversePath};
+use zeroize::Zeroizing;
 
 /// The longest name in EHLO and HELO.
 const MAX_NAME: usize = 255;
@@ -13,14 +15,8 @@ const MAX_NAME: usize = 255;
 pub(super) enum Command {
     /// HELO or EHLO.
     Hello(Hello),
-    /// MAIL. `size` is 0 when not given.
-    Mail {
-        sender: ReversePath,
-        parameters: MailParameters,
-        size: u64,
-        /// Whether `AUTH=` was given. Its value is ignored (RFC 4954 section 5).
-        auth: bool,
-    },
+    /// MAIL, with its parameters.
+    Mail(ReversePath, OfMail),
     /// RCPT; no address is `<Postmaster>` without a domain.
     Rcpt {
         address: Option<Address>,
@@ -135,7 +131,7 @@ fn auth(rest: &str) -> Result<Command, ServerReply> {
     }
     Ok(Command::Auth {
         mechanism: mechanism.to_owned(),
-        initial: initial.map(InitialResponse::new),
+        initial: initial.map(|text| Hidden(Zeroizing::new(text.to_owned()))),
     })
 }
 
@@ -146,12 +142,7 @@ fn mail(rest: &str) -> Result<Command, ServerReply> {
     if !given.known.smtputf8 && !sender.as_str().is_ascii() {
         return Err(reply::NEEDS_SMTPUTF8);
     }
-    Ok(Command::Mail {
-        sender,
-        parameters: given.known,
-        size: given.size,
-        auth: given.auth,
-    })
+    Ok(Command::Mail(sender, given))
 }
 
 fn rcpt(rest: &str) -> Result<Command, ServerReply> {

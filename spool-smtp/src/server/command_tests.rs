@@ -70,17 +70,11 @@ fn what_is_no_path_is_refused() {
 
 #[test]
 fn parameters_are_applied_or_refused() {
-    let Ok(Command::Mail {
-        sender,
-        parameters,
-        size,
-        auth: false,
-    }) = parse("Mail From:<> size=77 BODY=8bitmime SMTPUTF8")
-    else {
+    let Ok(Command::Mail(sender, given)) = parse("Mail From:<> size=77 BODY=8bitmime SMTPUTF8") else {
         panic!("refused");
     };
-    assert!(sender.is_null() && parameters.smtputf8 && size == 77);
-    assert_eq!(parameters.body, BodyKind::EightBitMime);
+    assert!(sender.is_null() && given.known.smtputf8 && given.size == 77 && !given.auth);
+    assert_eq!(given.known.body, BodyKind::EightBitMime);
     for (parameter, expected) in [
         ("SIZE=x", reply::BAD_PARAMETER),
         ("SIZE=-1", reply::BAD_PARAMETER),
@@ -114,7 +108,10 @@ fn parameters_are_applied_or_refused() {
     }
     for parameter in ["AUTH=<>", "AUTH=ada+40example.org"] {
         let mail = parse(&format!("MAIL FROM:<a@b.org> {parameter}"));
-        assert!(matches!(mail, Ok(Command::Mail { auth: true, .. })), "{mail:?}");
+        assert!(
+            matches!(mail, Ok(Command::Mail(_, OfMail { auth: true, .. }))),
+            "{mail:?}"
+        );
     }
     for (parameter, expected) in [
         ("NOTIFY=NEVER,DELAY", reply::BAD_PARAMETER),
@@ -166,7 +163,7 @@ fn verbs_are_known_or_refused() {
             "AUTH PLAIN =",
             Ok(Command::Auth {
                 mechanism: "PLAIN".into(),
-                initial: Some(InitialResponse::new("=")),
+                initial: Some(Hidden(Zeroizing::new("=".to_owned()))),
             }),
         ),
         ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),

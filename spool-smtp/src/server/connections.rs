@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 /// The open connections of one listener, each with a receiver. Nothing is sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Opened(watch::Sender<()>);
 
 /// One connection's place.
@@ -17,10 +17,6 @@ pub(super) struct ConnectionSlot {
 }
 
 impl Opened {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(()))
-    }
-
     /// A place for a connection to the listener, unless `most` of all listeners, which `open` counts, are in use already.
     pub(super) fn admit(&self, open: &Arc<AtomicUsize>, most: usize) -> Option<ConnectionSlot> {
         let one_more = |taken: usize| (taken < most).then_some(taken + 1);
@@ -51,7 +47,7 @@ mod tests {
     #[test]
     fn places_are_limited_over_all_listeners_and_given_back() {
         let open = Arc::default();
-        let (one, other) = (Opened::new(), Opened::new());
+        let (one, other) = (Opened::default(), Opened::default());
         let first = one.admit(&open, 2).unwrap();
         let second = other.admit(&open, 2).unwrap();
         assert!(one.admit(&open, 2).is_none() && other.admit(&open, 2).is_none());
@@ -64,7 +60,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listener_waits_for_its_own_connections() {
         let open = Arc::default();
-        let (opened, other) = (Opened::new(), Opened::new());
+        let (opened, other) = (Opened::default(), Opened::default());
         let (place, _stays) = (opened.admit(&open, 9).unwrap(), other.admit(&open, 9).unwrap());
         let mut drained = std::pin::pin!(opened.drained());
         let second = std::time::Duration::from_secs(1);

@@ -112,7 +112,7 @@ impl Listener {
         place: impl Fn(SessionStart),
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let opened = Opened::new();
+        let opened = Opened::default();
         let for_sessions = shutdown.clone();
         let take = |incoming: Incoming| {
             let client = incoming.peer().map(|peer| Client {
@@ -302,12 +302,8 @@ fn turn_away(mut socket: &Socket, refusal: &str) -> io::Result<()> {
 
 /// Errors of a connection that failed before it was accepted, as opposed to those of the system (EMFILE, ENFILE, ENOMEM).
 fn is_of_one_connection(error: &io::Error) -> bool {
-    [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::Interrupted,
-    ]
-    .contains(&error.kind())
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 #[cfg(test)]

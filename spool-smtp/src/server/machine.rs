@@ -256,16 +256,11 @@ impl Machine {
     fn obey(&mut self, command: Command, admit: Admit<'_>) -> Result<(), ServerReply> {
         match command {
             Command::Hello(hello) => self.hello(hello),
-            Command::Mail {
-                sender,
-                parameters,
-                size,
-                auth,
-            } => {
-                if auth && !self.offers_auth() {
+            Command::Mail(sender, given) => {
+                if given.auth && !self.offers_auth() {
                     return Err(reply::UNKNOWN_PARAMETER);
                 }
-                self.mail(sender, parameters, size)?;
+                self.mail(sender, given)?;
                 self.admit(admit)?;
                 self.say(reply::SENDER_OK);
             }

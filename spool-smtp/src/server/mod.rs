@@ -30,7 +30,7 @@ mod tls;
 mod tls_tests;
 mod trace;
 
-pub use auth::{HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem, check_user_name};
+pub use auth::{HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, check_user_name};
 pub use certificate::{Certificate, CertificateError};
 pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, OpenConnection};
 pub use config::{BareNewline, ServerConfig};

@@ -21,7 +21,7 @@ pub(super) struct OfMail {
     pub(super) known: MailParameters,
     /// In octets; 0 when not given, [`u64::MAX`] for any that is larger.
     pub(super) size: u64,
-    /// Whether AUTH was given.
+    /// Whether AUTH was given. Its value is ignored (RFC 4954 section 5).
     pub(super) auth: bool,
 }
 

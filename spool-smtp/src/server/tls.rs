@@ -6,13 +6,14 @@
 use super::certificate::{Certificate, fingerprint};
 use crate::hidden::Hidden;
 use crate::tls_names;
+use parking_lot::RwLock;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use spool_core::TlsSession;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,9 +37,7 @@ struct CertificateInUse(Hidden<RwLock<Arc<CertifiedKey>>>);
 
 impl ResolvesServerCert for CertificateInUse {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(
-            &self.0.0.read().unwrap_or_else(PoisonError::into_inner),
-        ))
+        Some(Arc::clone(&self.0.0.read()))
     }
 }
 
@@ -64,13 +63,13 @@ impl ServerTls {
 
     /// New handshakes use `certificate` from now on.
     pub fn replace(&self, certificate: &Certificate) {
-        *self.shown.0.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&certificate.key.0);
+        *self.shown.0.0.write() = Arc::clone(&certificate.key.0);
     }
 
     /// The SHA-256 fingerprint of the current certificate, in hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        fingerprint(&self.shown.0.0.read().unwrap_or_else(PoisonError::into_inner))
+        fingerprint(&self.shown.0.0.read())
     }
 
     /// The server's part of a handshake over `stream`. The caller sets the time limit.

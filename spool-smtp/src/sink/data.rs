@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 static LINE_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 
 /// The position after the bytes read so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum ScanState {
     /// At the start of a line.
+    #[default]
     Line,
     /// Within a line.
     Text,
@@ -24,15 +25,10 @@ enum ScanState {
 }
 
 /// Decodes the data of one message, chunk by chunk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DataScanner(ScanState);
 
 impl DataScanner {
-    /// Before the first byte.
-    pub(super) const fn new() -> Self {
-        Self(ScanState::Line)
-    }
-
     /// Decodes `chunk` and passes its content to `content` in order. Returns how many bytes of the chunk belong to the message,
     /// the final dot and line end included, or `None` if the message does not end in it.
     pub(super) fn scan(&mut self, chunk: &[u8], mut content: impl FnMut(&[u8])) -> Option<usize> {
@@ -103,7 +99,7 @@ mod tests {
     }
 
     fn chunked(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<usize>) {
-        let mut scanner = DataScanner::new();
+        let mut scanner = DataScanner::default();
         let (mut content, mut rest, mut before) = (Vec::new(), input, 0);
         for cut in cuts.iter().copied().chain([input.len()]) {
             let (chunk, tail) = rest.split_at(cut.clamp(1, rest.len().max(1)).min(rest.len()));

@@ -1,12 +1,12 @@
 //! The sink's ledger: a JSON line for each message, written before the message is answered.
 
 use super::text::Text;
+use parking_lot::Mutex;
 use serde::Serialize;
 use spool_core::{Clock, SystemClock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// The header whose value a line repeats as `tag`.
 pub const TAG_HEADER: &str = "X-Spool-Load";
@@ -43,10 +43,7 @@ impl SinkLedger {
             tag: tag(&text.head),
         })?;
         line.push(b'\n');
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(&line)
+        self.0.lock().write_all(&line)
     }
 }
 

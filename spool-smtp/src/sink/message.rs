@@ -29,7 +29,7 @@ impl SinkSession<'_> {
 
     /// Reads a message, and answers it.
     async fn data(&mut self) -> Result<(), Ended> {
-        let (mut scanner, mut text) = (DataScanner::new(), Text::default());
+        let (mut scanner, mut text) = (DataScanner::default(), Text::default());
         let noted = self.shared.ledger.is_some();
         let pace = self.begin_text().await?;
         loop {

@@ -16,7 +16,7 @@ mod text;
 mod tls;
 
 pub use ledger::TAG_HEADER;
-pub use script::{Script, ScriptError};
+pub use script::Script;
 pub use tls::{SinkTls, SinkTlsError, TlsMode};
 
 use ledger::SinkLedger;

@@ -8,9 +8,10 @@ use super::watched::Watched;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::{Hosts, Resolver};
+use parking_lot::Mutex;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -56,7 +57,7 @@ impl CurrentResolver {
     /// # Errors
     /// Those of hickory when it cannot be built.
     pub(super) fn hickory(&self, anchors: Option<&TrustAnchors>) -> Result<Arc<Hickory>, NetError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.reload();
         let servers = match &state.hickory {
             // A new one, because hickory clears its cache entry by entry.
@@ -124,7 +125,7 @@ impl HostsFile {
 
     /// The current content; the previous one if the file cannot be read.
     pub(super) fn hosts(&self) -> Arc<Hosts> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         let (file, hosts) = &mut *known;
         if let Some(Ok(content)) = file.look(Instant::now()) {
             let mut read = Hosts::default();

@@ -16,11 +16,12 @@ use hickory_resolver::net::xfer::DnsHandle;
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Message};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use hickory_resolver::{ConnectionProvider, PoolContext};
+use parking_lot::Mutex;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -164,7 +165,7 @@ impl NameServer {
         }
         let answer = self.ask_as_it_is(&plain(question), time).await?;
         let until = Instant::now() + WITHOUT_EDNS;
-        *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        *self.without_edns.lock() = Some(until);
         Ok(answer)
     }
 
@@ -179,7 +180,7 @@ impl NameServer {
     }
 
     fn is_without_edns(&self) -> bool {
-        let until = self.without_edns.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = self.without_edns.lock();
         until.is_some_and(|until| Instant::now() < until)
     }
 }

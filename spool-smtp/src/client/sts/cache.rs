@@ -6,8 +6,9 @@
 use super::fetch::Fetch;
 use super::policy::{Mode, Policy, record_id};
 use crate::client::resolve::Resolve;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl PolicyCache {
 
     /// The entry of `domain`; with `make`, it is created if there is none.
     fn entry(&self, domain: &str, make: bool) -> Option<SharedEntry> {
-        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut domains = self.domains.lock();
         if let Some(entry) = domains.get(domain) {
             return Some(Arc::clone(entry));
         }
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn no_more_domains_are_kept_than_allowed() {
         let cache = PolicyCache::new(Arc::new(Names::default()), one_text(""));
-        let kept = || cache.domains.lock().unwrap().len();
+        let kept = || cache.domains.lock().len();
         let domain = |n: usize| format!("d{n}.example");
         let in_use =
             (0..MAX_DOMAINS).map(|n| cache.entry(&domain(n), true).unwrap().try_lock_owned().unwrap());

@@ -4,8 +4,9 @@
 //! some time out in any case, and the latest has waited least. When a queue is full, a new known client is refused, or the unknown client
 //! that has waited longest.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot::{Sender, channel};
 
 /// The length of each queue: a few seconds of hashing.
@@ -36,14 +37,10 @@ impl HashSlots {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits for a slot; `None`: too many wait.
     pub(super) async fn find(&self, is_known: bool) -> Option<HashSlot> {
         let granted = {
-            let mut state = self.state();
+            let mut state = self.0.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Some(HashSlot(self.clone()));
@@ -71,7 +68,7 @@ impl HashSlots {
     /// For tests: how many wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        let state = self.state();
+        let state = self.0.lock();
         let all = state.known.iter().chain(&state.unknown);
         all.filter(|waiter| !waiter.is_closed()).count()
     }
@@ -80,7 +77,7 @@ impl HashSlots {
 impl Drop for HashSlot {
     fn drop(&mut self) {
         let next = {
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             let next = state.known.pop_front().or_else(|| state.unknown.pop_back());
             state.free += usize::from(next.is_none());
             next

@@ -17,9 +17,10 @@ use super::sasl::LoginAttempt;
 use super::tag::{Tag, TagKey};
 use super::users::{User, Users};
 use crate::server::clients::{ClientKey, Clients, Kind};
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{error, info};
@@ -85,10 +86,6 @@ struct LoginTurn<'p> {
     _ends: watch::Sender<()>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Logins {
     /// Without users. Failures are counted in `clients`.
     #[must_use]
@@ -116,14 +113,13 @@ impl Logins {
                 key: key?,
             })
         });
-        *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = table;
-        lock(&self.0.successes).clear();
+        *self.0.table.write() = table;
+        self.0.successes.lock().clear();
     }
 
     /// Whether there is a user.
     pub(in crate::server) fn are_offered(&self) -> bool {
-        let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.is_some()
+        self.0.table.read().is_some()
     }
 
     /// The current entry of the user; `None` if the user was removed, or the password changed.
@@ -145,8 +141,7 @@ impl Logins {
     }
 
     fn table(&self) -> Option<UserTable> {
-        let table = self.0.table.read();
-        table.unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.table.read().clone()
     }
 
     /// Checks the credentials of the client at `client`. Takes at most the delays of the logins before it,
@@ -194,7 +189,10 @@ impl Logins {
             (None, _) => LoginResult::Busy,
             (Some(true), Some(user)) => {
                 clients.with(|ledger, now| ledger.logged_in(&client, now));
-                lock(&self.0.successes).remember(&client, user.name(), tag, clients.now());
+                self.0
+                    .successes
+                    .lock()
+                    .remember(&client, user.name(), tag, clients.now());
                 LoginResult::Accepted(user)
             }
             (Some(_), user) => {
@@ -225,14 +223,16 @@ impl Logins {
     ) -> Option<Arc<User>> {
         let user = table.users.get(&attempt.name.0)?;
         let now = self.0.clients.now();
-        lock(&self.0.successes)
+        self.0
+            .successes
+            .lock()
             .knows(client, &attempt.name.0, tag, now)
             .then(|| Arc::clone(user))
     }
 
     /// The end of a running login of `client` with these credentials.
     fn same(&self, client: &ClientKey, tag: &Tag) -> Option<watch::Receiver<()>> {
-        let turns = lock(&self.0.turns);
+        let turns = self.0.turns.lock();
         let mut running = turns.get(client)?.running.iter();
         let (_, ended) = running.find(|(other, _)| other == tag)?;
         Some(ended.clone())
@@ -242,7 +242,7 @@ impl Logins {
     async fn turn(&self, client: &ClientKey, tag: Tag) -> Option<LoginTurn<'_>> {
         let (ends, ended) = watch::channel(());
         let one = {
-            let mut turns = lock(&self.0.turns);
+            let mut turns = self.0.turns.lock();
             let turns = turns.entry(client.clone()).or_insert_with(|| Turns {
                 one: Arc::new(Semaphore::new(1)),
                 running: Vec::new(),
@@ -266,7 +266,7 @@ impl Logins {
     }
 
     fn leave(&self, client: &ClientKey, tag: &Tag) {
-        let mut turns = lock(&self.0.turns);
+        let mut turns = self.0.turns.lock();
         if let Some(of_client) = turns.get_mut(client) {
             // Any of several with the same credentials: they have failed before, so no other login waits for them.
             let place = of_client.running.iter().position(|(other, _)| other == tag);
@@ -283,10 +283,10 @@ impl Logins {
         let slot = self.0.slots.find(is_known).await?;
         let (password, spare) = (attempt.password.0.clone(), Arc::clone(&self.0.spare));
         let hashing = tokio::task::spawn_blocking(move || {
-            let mut memory = lock(&spare).pop().unwrap_or_default();
+            let mut memory = spare.lock().pop().unwrap_or_default();
             let is_of = hash.is_of(&password, &mut memory);
             if memory.len() <= KEPT_BLOCKS {
-                lock(&spare).push(memory);
+                spare.lock().push(memory);
             }
             // Held until here, even if the caller no longer waits.
             drop(slot);

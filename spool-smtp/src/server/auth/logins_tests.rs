@@ -124,7 +124,7 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
     }
     drop(all);
     assert!(
-        lock(&logins.0.turns).is_empty(),
+        logins.0.turns.lock().is_empty(),
         "who gives up leaves nothing behind"
     );
     assert_eq!(logins.0.slots.waiting(), 0);
@@ -163,7 +163,7 @@ async fn few_concurrent_guesses_of_one_client_are_queued() {
         crowd.await.unwrap(),
         HashMap::from([("refused", OF_ONE_CLIENT), ("busy", 100 - OF_ONE_CLIENT)])
     );
-    assert!(lock(&logins.0.turns).is_empty());
+    assert!(logins.0.turns.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +197,7 @@ async fn concurrent_equal_logins_share_one_hash() {
         HashMap::from([("refused", refused), ("busy", 100 - refused)])
     );
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    assert!(lock(&logins.0.turns).is_empty());
+    assert!(logins.0.turns.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +216,7 @@ async fn many_unknown_clients_wait_in_a_bounded_queue() {
         counts,
         HashMap::from([("refused", WAITING), ("busy", 200 - WAITING)])
     );
-    assert!(lock(&logins.0.spare).len() <= SLOTS);
+    assert!(logins.0.spare.lock().len() <= SLOTS);
     let free = every_place(&logins).await;
     assert_eq!(
         (free.len(), logins.0.slots.waiting()),
@@ -236,7 +236,7 @@ async fn known_clients_precede_unknown_ones_latest_first() {
         let (logins, ended) = (logins.clone(), Arc::clone(&ended));
         tokio::spawn(async move {
             let said = try_it(&logins, client, "ada", password).await;
-            lock(&ended).push(client);
+            ended.lock().push(client);
             said
         })
     };
@@ -249,7 +249,7 @@ async fn known_clients_precede_unknown_ones_latest_first() {
     for stranger in strangers {
         assert_eq!(stranger.await.unwrap(), "refused");
     }
-    let ended = lock(&ended).clone();
+    let ended = ended.lock().clone();
     let before = |client: u32| ended.iter().position(|one| *one == client).unwrap();
     // Others may overtake it while it is hashed. Without precedence it would be the last.
     assert!(before(0) <= 10, "{ended:?}");

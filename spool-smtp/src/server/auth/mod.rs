@@ -13,7 +13,7 @@ mod users;
 
 pub use logins::Logins;
 pub use password::{HashError, MAX_PASSWORD, PasswordHash};
-pub use users::{User, Users, UsersProblem, check_user_name};
+pub use users::{User, Users, check_user_name};
 
 pub(super) use logins::LoginResult;
 pub(super) use sasl::{Exchange, InitialResponse, LoginAttempt, SaslStep};

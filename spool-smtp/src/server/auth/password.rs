@@ -75,19 +75,12 @@ impl PasswordHash {
             None => (None, text),
         };
         let is_bcrypt = bare.starts_with("$2y$") || bare.starts_with("$2b$");
-        let is = |known: &str| prefix.is_none_or(|name| name.eq_ignore_ascii_case(known));
-        let scheme = match prefix {
+        let scheme = match prefix.map(str::to_ascii_uppercase).as_deref() {
             None if bare.starts_with("$argon2id$") => Scheme::Argon2id,
-            _ if is_bcrypt && (is("BLF-CRYPT") || is("CRYPT")) => Scheme::Bcrypt,
-            _ if bare.starts_with("$6$") && is("CRYPT") => Scheme::Sha512Crypt,
-            Some(name)
-                if ["ARGON2ID", "ARGON2"]
-                    .iter()
-                    .any(|known| name.eq_ignore_ascii_case(known)) =>
-            {
-                Scheme::Argon2id
-            }
-            Some(name) if name.eq_ignore_ascii_case("SHA512-CRYPT") => Scheme::Sha512Crypt,
+            None | Some("BLF-CRYPT" | "CRYPT") if is_bcrypt => Scheme::Bcrypt,
+            None | Some("CRYPT") if bare.starts_with("$6$") => Scheme::Sha512Crypt,
+            Some("ARGON2ID" | "ARGON2") => Scheme::Argon2id,
+            Some("SHA512-CRYPT") => Scheme::Sha512Crypt,
             None | Some(_) => return Err(HashError::Scheme),
         };
         match scheme {

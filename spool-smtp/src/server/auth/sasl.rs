@@ -36,14 +36,7 @@ impl LoginAttempt {
 }
 
 /// What the client sent with AUTH, in base64.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::server) struct InitialResponse(Hidden<Zeroizing<String>>);
-
-impl InitialResponse {
-    pub(in crate::server) fn new(text: &str) -> Self {
-        Self(Hidden(Zeroizing::new(text.to_owned())))
-    }
-}
+pub(in crate::server) type InitialResponse = Hidden<Zeroizing<String>>;
 
 /// What comes next in an exchange.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +75,7 @@ impl Exchange {
         &mut self,
         initial: Option<&InitialResponse>,
     ) -> Result<SaslStep, ServerReply> {
-        match initial.map(|response| response.0.0.as_str()) {
+        match initial.map(|response| response.0.as_str()) {
             None => Ok(SaslStep::Challenge(match self {
                 Self::Plain => "334 ",
                 Self::LoginName => "334 VXNlcm5hbWU6",
@@ -154,9 +147,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn response(text: &str) -> InitialResponse {
+        Hidden(Zeroizing::new(text.to_owned()))
+    }
+
     fn run(mechanism: &str, initial: Option<&str>, lines: &[&str]) -> Result<SaslStep, ServerReply> {
         let mut exchange = Exchange::begin(mechanism)?;
-        let mut step = exchange.first(initial.map(InitialResponse::new).as_ref());
+        let mut step = exchange.first(initial.map(response).as_ref());
         for line in lines {
             assert!(
                 matches!(step, Ok(SaslStep::Challenge(_))),
@@ -269,7 +266,7 @@ mod tests {
         let mut exchange = Exchange::begin("LOGIN").unwrap();
         let _ = exchange.respond(encode("s3cret").as_bytes());
         let attempt = run("PLAIN", Some(&encode("\0s3cret\0s3cret")), &[]);
-        let initial = InitialResponse::new("s3cret");
+        let initial = response("s3cret");
         let shown = format!("{exchange:?} {attempt:?} {initial:?}");
         assert!(
             !shown.contains("s3cret") && !shown.contains(&encode("s3cret")),
@@ -287,7 +284,7 @@ mod tests {
             lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4),
         ) {
             let mut exchange = Exchange::begin(&mechanism).unwrap();
-            let mut step = exchange.first(initial.as_deref().map(InitialResponse::new).as_ref());
+            let mut step = exchange.first(initial.as_deref().map(response).as_ref());
             for line in &lines {
                 if !matches!(step, Ok(SaslStep::Challenge(_))) {
                     break;

@@ -4,34 +4,26 @@
 //! comments. Names are printable ASCII and compared exactly. If a line is wrong, the whole file is refused.
 
 use super::password::PasswordHash;
+use crate::LineError;
 use crate::glob::glob;
 use spool_core::{ReversePath, a_labels};
 use std::collections::HashMap;
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Bytes of a user name.
 const MAX_NAME: usize = 255;
 /// The word before the patterns of a user's third field.
 const ALLOW_FROM: &str = "allow_from=";
-
-/// One line of a users file that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("line {line}: {text}")]
-pub struct UsersProblem {
-    /// Which line, from 1.
-    pub line: usize,
-    /// What is wrong with it; no part of a hash.
-    pub text: String,
-}
+/// The null reverse-path, as a pattern. No other pattern matches it, because each has an `@`.
+const NULL: &str = "<>";
 
 /// A user who may log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     name: Arc<str>,
     hash: PasswordHash,
-    /// `None`: any reverse-path.
-    allow_from: Option<Vec<SenderPattern>>,
+    /// Patterns for reverse-paths as [`normal`] writes them; `None`: any reverse-path.
+    allow_from: Option<Vec<String>>,
 }
 
 impl User {
@@ -49,10 +41,14 @@ impl User {
     /// included; with it `<>` must be one of the patterns.
     #[must_use]
     pub fn may_send_from(&self, path: &ReversePath) -> bool {
-        match &self.allow_from {
-            None => true,
-            Some(patterns) => patterns.iter().any(|pattern| pattern.matches(path)),
-        }
+        let Some(patterns) = &self.allow_from else {
+            return true;
+        };
+        let path = match path {
+            ReversePath::Null => NULL.to_owned(),
+            ReversePath::Mailbox(address) => normal(address.local_part(), address.domain()),
+        };
+        patterns.iter().any(|pattern| glob(pattern, &path))
     }
 }
 
@@ -69,14 +65,14 @@ impl Users {
     ///
     /// # Errors
     /// Every line that cannot be used.
-    pub fn parse(text: &str) -> Result<Self, Vec<UsersProblem>> {
+    pub fn parse(text: &str) -> Result<Self, Vec<LineError>> {
         let mut users = Self::default();
         let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
         let mut problems = Vec::new();
         for (number, line) in text.lines().enumerate().map(|(nth, line)| (nth + 1, line)) {
             if number == 1 && line.starts_with('\u{feff}') {
                 let text = "the file begins with a byte order mark; save it without".to_owned();
-                problems.push(UsersProblem { line: number, text });
+                problems.push(LineError { line: number, text });
                 continue;
             }
             if line.trim().is_empty() || line.starts_with('#') {
@@ -91,7 +87,7 @@ impl Users {
                     users.first.get_or_insert_with(|| Arc::clone(&user));
                     users.by_name.insert(Arc::clone(&user.name), user);
                 }
-                Err(text) => problems.push(UsersProblem { line: number, text }),
+                Err(text) => problems.push(LineError { line: number, text }),
             }
         }
         match problems.is_empty() {
@@ -160,53 +156,34 @@ fn user(line: &str) -> Result<User, String> {
     })
 }
 
-fn allow_from(field: &str) -> Result<Vec<SenderPattern>, String> {
+fn allow_from(field: &str) -> Result<Vec<String>, String> {
     let patterns = field
         .strip_prefix(ALLOW_FROM)
         .ok_or("after the hash there may be allow_from=PATTERN,PATTERN... and nothing else")?;
-    patterns.split(',').map(SenderPattern::parse).collect()
+    patterns.split(',').map(pattern).collect()
 }
 
 /// Which reverse-paths: `ada@example.org`, `*@example.org`, `bounces+*@example.org`, `<>`. A star stands for any number
 /// of characters; the case of ASCII letters makes no difference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum SenderPattern {
-    Null,
-    /// In ASCII lower case, the domain in A-labels.
-    Address(String),
+fn pattern(text: &str) -> Result<String, String> {
+    if text == NULL {
+        return Ok(NULL.to_owned());
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(format!(
+            "allow_from: {text:?} has white space; between patterns there is a comma alone"
+        ));
+    }
+    let (local, domain) = text
+        .rsplit_once('@')
+        .filter(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        .ok_or_else(|| {
+            format!("allow_from: {text:?} is neither <> nor a pattern for addresses, as *@example.org")
+        })?;
+    Ok(normal(local, domain))
 }
 
-impl SenderPattern {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "<>" {
-            return Ok(Self::Null);
-        }
-        if text.contains(char::is_whitespace) {
-            return Err(format!(
-                "allow_from: {text:?} has white space; between patterns there is a comma alone"
-            ));
-        }
-        let (local, domain) = text
-            .rsplit_once('@')
-            .filter(|(local, domain)| !local.is_empty() && !domain.is_empty())
-            .ok_or_else(|| {
-                format!("allow_from: {text:?} is neither <> nor a pattern for addresses, as *@example.org")
-            })?;
-        Ok(Self::Address(normal(local, domain)))
-    }
-
-    fn matches(&self, path: &ReversePath) -> bool {
-        match (self, path) {
-            (Self::Null, ReversePath::Null) => true,
-            (Self::Address(pattern), ReversePath::Mailbox(address)) => {
-                glob(pattern, &normal(address.local_part(), address.domain()))
-            }
-            (Self::Null, ReversePath::Mailbox(_)) | (Self::Address(_), ReversePath::Null) => false,
-        }
-    }
-}
-
-/// An address, or a pattern for some, as it is compared.
+/// An address, or a pattern for some, as it is compared: in ASCII lower case, the domain in A-labels.
 fn normal(local: &str, domain: &str) -> String {
     format!(
         "{}@{}",

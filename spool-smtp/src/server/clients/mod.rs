@@ -13,12 +13,13 @@ pub use report::{ClientState, Count, Limited};
 
 use super::reply::{self, ServerReply};
 use ledger::ClientLedger;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use spool_core::{Clock, Rate, SystemClock};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The number of client addresses in the table. An entry takes about 600 bytes.
@@ -168,7 +169,7 @@ impl Clients {
 
     /// Changes the limits at once, also for open sessions. Counts are kept unless their span has changed.
     pub fn set_limits(&self, limits: Limits) {
-        self.ledger().set_limits(limits);
+        self.ledger.lock().set_limits(limits);
     }
 
     /// All clients and users with counts, or connected: limited ones first, then those that
@@ -176,7 +177,7 @@ impl Clients {
     #[must_use]
     pub fn states(&self) -> Vec<ClientState> {
         let (now, steady) = self.clock.now_and_steady();
-        self.ledger().states(now, steady)
+        self.ledger.lock().states(now, steady)
     }
 
     /// Deletes the counts of a client or a user, and with them the current limits. `client` is an address, a network or `uid:N` as
@@ -184,7 +185,7 @@ impl Clients {
     #[must_use]
     pub fn lift(&self, client: &str) -> bool {
         let key = ClientKey::client(client);
-        let mut ledger = self.ledger();
+        let mut ledger = self.ledger.lock();
         let lifted = key.is_some_and(|key| ledger.lift(&key));
         ledger.lift(&ClientKey::User(client.into())) || lifted
     }
@@ -229,16 +230,12 @@ impl Clients {
     /// Does something with the ledger, which is locked meanwhile, and the monotonic time.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut ClientLedger, Duration) -> T) -> T {
         let now = self.now();
-        act(&mut self.ledger(), now)
+        act(&mut self.ledger.lock(), now)
     }
 
     /// A monotonic time.
     pub(super) fn now(&self) -> Duration {
         self.clock.now_and_steady().1
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, ClientLedger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

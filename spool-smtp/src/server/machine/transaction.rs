@@ -3,6 +3,7 @@
 use super::{Machine, Phase};
 use crate::server::clients::Kind;
 use crate::server::data::{Decoder, Ending};
+use crate::server::parameters::OfMail;
 use crate::server::reply::{self, ServerReply};
 use crate::server::trace::{Trace, count_received};
 use spool_core::{
@@ -73,8 +74,11 @@ impl Machine {
     pub(super) fn mail(
         &mut self,
         sender: ReversePath,
-        parameters: MailParameters,
-        size: u64,
+        OfMail {
+            known: parameters,
+            size,
+            ..
+        }: OfMail,
     ) -> Result<(), ServerReply> {
         let Some(hello) = &self.hello else {
             return Err(reply::HELLO_FIRST);

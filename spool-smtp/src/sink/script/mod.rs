@@ -5,24 +5,13 @@
 mod parse;
 
 use crate::glob::glob;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
 /// The most triples of line, sender and recipient that `first=` counts.
 const MAX_PAIRS: usize = 1_000_000;
-
-/// An error in a script.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("line {line}: {text}")]
-pub struct ScriptError {
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub text: String,
-}
 
 /// The stage of a session at which a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +173,7 @@ impl Condition {
 impl ScriptCounters {
     /// How often this pair of sender and recipient has reached the line.
     fn count_pair(&self, line: usize, moment: Moment<'_>) -> u64 {
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairs = self.pairs.lock();
         if pairs.len() >= MAX_PAIRS {
             pairs.clear();
         }
@@ -196,7 +185,7 @@ impl ScriptCounters {
 
     /// How often the line was reached within the second.
     fn count_in_second(&self, line: usize) -> u64 {
-        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seconds = self.seconds.lock();
         let (start, seen) = seconds.entry(line).or_insert_with(|| (Instant::now(), 0));
         if start.elapsed() >= Duration::from_secs(1) {
             (*start, *seen) = (Instant::now(), 0);

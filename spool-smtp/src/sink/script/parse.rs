@@ -1,6 +1,7 @@
 //! Parses a script. An error is reported with its line.
 
-use super::{Condition, Flaw, Script, ScriptAction, ScriptError, ScriptRule, ScriptStage};
+use super::{Condition, Flaw, Script, ScriptAction, ScriptRule, ScriptStage};
+use crate::LineError;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,14 +28,14 @@ const STAGES: [(&str, ScriptStage); 14] = [
 ];
 
 impl FromStr for Script {
-    type Err = ScriptError;
+    type Err = LineError;
 
-    fn from_str(text: &str) -> Result<Self, ScriptError> {
+    fn from_str(text: &str) -> Result<Self, LineError> {
         let mut rules = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                rules.push(rule(line).map_err(|text| ScriptError {
+                rules.push(rule(line).map_err(|text| LineError {
                     line: number + 1,
                     text,
                 })?);
