@@ -8,18 +8,15 @@
 //! name of its directory is.
 
 pub use super::sim_disk::OpKind;
-use super::sim_disk::{
-    Coin, DIRECTORY, Disk, Fault, FaultError, Inode, NameChange, Node, SharedDisk, apply_data,
-    drop_unreachable, tear_name,
-};
+use super::sim_disk::{Change, DIRECTORY, Disk, Fault, Node, Scope, SharedDisk};
 use super::sim_file::{SimDir, SimFile};
 use super::{Fs, FsDir, FsFile, Identity, Mode};
 use crate::store::mutex::locked;
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What happens to unsynced data and names at a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +91,7 @@ impl SimFs {
         self.disk().fault = Some(Fault {
             kinds: vec![kind],
             left: nth,
-            error: FaultError::Kind(error),
+            error: Box::new(move || error.into()),
             lasts: false,
         });
     }
@@ -104,7 +101,7 @@ impl SimFs {
         self.disk().fault = Some(Fault {
             kinds: kinds.to_vec(),
             left: 0,
-            error: FaultError::Os(os_error),
+            error: Box::new(move || io::Error::from_raw_os_error(os_error)),
             lasts: true,
         });
     }
@@ -133,39 +130,29 @@ impl SimFs {
     #[must_use]
     pub fn after_power_cut(&self, loss: Loss) -> Self {
         let disk = self.disk();
-        let mut coin = Coin::new(match loss {
-            Loss::Torn(seed) => seed,
-            Loss::Everything | Loss::Nothing => 0,
-        });
+        let mut drawn = 0_u64;
         let mut keeps = || match loss {
             Loss::Everything => false,
             Loss::Nothing => true,
-            Loss::Torn(_) => coin.flip(),
-        };
-        let mut names = disk.durable_names.clone();
-        for change in &disk.pending_names {
-            tear_name(&mut names, change, &mut keeps);
-        }
-        drop_unreachable(&mut names);
-        let mut files = BTreeMap::new();
-        for (number, inode) in &disk.files {
-            let mut data = inode.durable.clone();
-            for change in &inode.pending {
-                apply_data(&mut data, change, &mut keeps);
+            Loss::Torn(seed) => {
+                drawn += 1;
+                // By the seed, mostly kept, mostly lost, or even.
+                let odds = match xxh3_64_with_seed(&[], seed) % 4 {
+                    0 => 30,
+                    1 => 4,
+                    _ => 16,
+                };
+                xxh3_64_with_seed(&drawn.to_le_bytes(), seed) % 32 < odds
             }
-            files.insert(
-                *number,
-                Inode {
-                    durable: data.clone(),
-                    data,
-                    ..Inode::default()
-                },
-            );
+        };
+        let mut durable = disk.durable.clone();
+        for change in &disk.pending {
+            durable.apply(change, &mut keeps);
         }
+        durable.drop_unreachable();
         Self(Arc::new(Mutex::new(Disk {
-            durable_names: names.clone(),
-            names,
-            files,
+            now: durable.clone(),
+            durable,
             next_inode: disk.next_inode,
             capacity: disk.capacity,
             ..Disk::default()
@@ -176,31 +163,30 @@ impl SimFs {
     #[must_use]
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
         let disk = self.disk();
-        let inode = disk.inode_of(path).ok()?;
-        disk.files.get(&inode).map(|file| file.data.clone())
+        let number = disk.inode_of(path).ok()?;
+        Some(disk.now.files.get(&number).cloned().unwrap_or_default())
     }
 
     /// Adds a file whose name and data are durable.
     pub fn plant(&self, path: &Path, bytes: &[u8]) {
         let mut disk = self.disk();
         let number = disk.inode_of(path).unwrap_or_else(|_| disk.new_inode());
-        let file = disk.files.entry(number).or_default();
-        file.data = bytes.to_vec();
-        file.durable = bytes.to_vec();
-        file.pending.clear();
-        for parent in path.ancestors().skip(1) {
-            disk.names.insert(parent.to_owned(), Node::Dir);
-            disk.durable_names.insert(parent.to_owned(), Node::Dir);
+        disk.pending
+            .retain(|change| change.scope() != Scope::File(number));
+        let Disk { now, durable, .. } = &mut *disk;
+        for content in [now, durable] {
+            content.files.insert(number, bytes.to_vec());
+            let parents = path.ancestors().skip(1).map(|dir| (dir.to_owned(), Node::Dir));
+            content.names.extend(parents);
+            content.names.insert(path.to_owned(), Node::File(number));
         }
-        disk.names.insert(path.to_owned(), Node::File(number));
-        disk.durable_names.insert(path.to_owned(), Node::File(number));
     }
 
     /// Every file's path, as programs see it.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let disk = self.disk();
-        let files = disk.names.iter().filter(|(_, node)| **node != Node::Dir);
+        let files = disk.now.names.iter().filter(|(_, node)| **node != Node::Dir);
         files.map(|(path, _)| path.clone()).collect()
     }
 
@@ -212,7 +198,7 @@ impl SimFs {
 impl Fs for SimFs {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn FsFile>> {
         let mut disk = self.disk();
-        let number = match (mode, disk.names.get(path)) {
+        let number = match (mode, disk.now.names.get(path)) {
             (Mode::Create, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Mode::Create, None) => {
                 disk.begin(OpKind::Create)?;
@@ -231,13 +217,13 @@ impl Fs for SimFs {
         Ok(Arc::new(SimFile {
             disk: self.0.clone(),
             number,
-            holds_lock: Mutex::new(false),
+            lock: OnceLock::new(),
         }))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        if disk.names.contains_key(path) {
+        if disk.now.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         disk.begin(OpKind::MakeDir)?;
@@ -246,10 +232,10 @@ impl Fs for SimFs {
 
     fn dir_mode(&self, dir: &Path) -> io::Result<u32> {
         let disk = self.disk();
-        match disk.names.get(dir) {
-            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
-            Some(Node::Dir) => Ok(0o700),
-            None => Err(io::ErrorKind::NotFound.into()),
+        match disk.inode_of(dir) {
+            Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+            Err(_) if disk.is_dir(dir) => Ok(0o700),
+            Err(error) => Err(error),
         }
     }
 
@@ -258,11 +244,9 @@ impl Fs for SimFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.dir_mode(dir)?;
         let disk = self.disk();
-        if !disk.is_dir(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
+        let inside = disk.now.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside
             .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .collect())
@@ -270,13 +254,9 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        let number = disk.inode_of(from)?;
+        let node = Node::File(disk.inode_of(from)?);
         disk.begin(OpKind::Rename)?;
-        disk.change_name(NameChange::Rename(
-            from.to_owned(),
-            to.to_owned(),
-            Node::File(number),
-        ));
+        disk.change(Change::Rename(from.to_owned(), to.to_owned(), node));
         Ok(())
     }
 
@@ -284,16 +264,13 @@ impl Fs for SimFs {
         let mut disk = self.disk();
         disk.inode_of(path)?;
         disk.begin(OpKind::Unlink)?;
-        disk.change_name(NameChange::Remove(path.to_owned()));
+        disk.change(Change::Name(path.to_owned(), None));
         Ok(())
     }
 
     fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
-        let mut disk = self.disk();
-        disk.allow(OpKind::Open)?;
-        if !disk.is_dir(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        self.disk().allow(OpKind::Open)?;
+        self.dir_mode(dir)?;
         Ok(Arc::new(SimDir {
             disk: self.0.clone(),
             path: dir.to_owned(),
@@ -321,10 +298,6 @@ impl Fs for SimFs {
     }
 
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {
-        if self.disk().is_dir(path) {
-            Ok(None)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
+        self.dir_mode(path).map(|_| None)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 const SECTOR: usize = 512;
 
@@ -51,10 +51,11 @@ pub(super) const DIRECTORY: Identity = Identity {
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    pub(super) names: BTreeMap<PathBuf, Node>,
-    pub(super) durable_names: BTreeMap<PathBuf, Node>,
-    pub(super) pending_names: Vec<NameChange>,
-    pub(super) files: BTreeMap<u64, Inode>,
+    /// What programs see.
+    pub(super) now: Content,
+    pub(super) durable: Content,
+    /// The changes of `now` that `durable` lacks, in order.
+    pub(super) pending: Vec<Change>,
     pub(super) next_inode: u64,
     pub(super) capacity: Option<u64>,
     pub(super) operations: Vec<OpKind>,
@@ -65,22 +66,15 @@ pub(super) struct Disk {
     /// Unreadable bytes of files.
     pub(super) unreadable: Vec<(u64, Range<u64>)>,
     pub(super) read_only: bool,
+    /// The locks on files, each as long as its handle.
+    pub(super) locks: BTreeMap<u64, Weak<()>>,
 }
 
-/// An operation that must fail.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) kinds: Vec<OpKind>,
-    /// How many operations succeed before.
-    pub(super) left: usize,
-    pub(super) error: FaultError,
-    pub(super) lasts: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum FaultError {
-    Kind(io::ErrorKind),
-    Os(i32),
+/// Names, and the bytes of files.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    pub(super) names: BTreeMap<PathBuf, Node>,
+    pub(super) files: BTreeMap<u64, Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,136 +83,101 @@ pub(super) enum Node {
     File(u64),
 }
 
-#[derive(Debug, Clone)]
-pub(super) enum NameChange {
-    Set(PathBuf, Node),
-    Remove(PathBuf),
+/// An operation that must fail.
+#[derive(derive_more::Debug)]
+pub(super) struct Fault {
+    pub(super) kinds: Vec<OpKind>,
+    /// How many operations succeed before.
+    pub(super) left: usize,
+    #[debug(skip)]
+    pub(super) error: Box<dyn Fn() -> io::Error + Send>,
+    pub(super) lasts: bool,
+}
+
+/// A change of the content.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A name leads to this node, or is removed.
+    Name(PathBuf, Option<Node>),
     Rename(PathBuf, PathBuf, Node),
+    /// Bytes at an offset of a file. Without bytes, the file only has at least this length.
+    Write(u64, usize, Vec<u8>),
+    Size(u64, usize),
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Inode {
-    pub(super) data: Vec<u8>,
-    pub(super) durable: Vec<u8>,
-    pub(super) pending: Vec<DataChange>,
-    pub(super) locked: bool,
+/// What one sync makes durable.
+#[derive(PartialEq, Eq)]
+pub(super) enum Scope<'a> {
+    Names(Option<&'a Path>),
+    File(u64),
 }
 
-#[derive(Debug, Clone)]
-pub(super) enum DataChange {
-    Write(usize, Vec<u8>),
-    Size(usize),
-    /// As `Size`, but never truncates.
-    AtLeast(usize),
-}
-
-pub(super) fn apply_name(names: &mut BTreeMap<PathBuf, Node>, change: &NameChange) {
-    match change {
-        NameChange::Set(path, node) => {
-            names.insert(path.clone(), *node);
-        }
-        NameChange::Remove(path) => {
-            names.remove(path);
-        }
-        NameChange::Rename(from, to, node) => {
-            names.remove(from);
-            names.insert(to.clone(), *node);
+impl Change {
+    pub(super) fn scope(&self) -> Scope<'_> {
+        match self {
+            Self::Name(path, _) | Self::Rename(path, ..) => Scope::Names(path.parent()),
+            Self::Write(number, ..) | Self::Size(number, _) => Scope::File(*number),
         }
     }
 }
 
-/// Applies a change as a power cut leaves it. POSIX does not guarantee that a rename is atomic on disk: both names may
-/// be there.
-pub(super) fn tear_name(
-    names: &mut BTreeMap<PathBuf, Node>,
-    change: &NameChange,
-    keeps: &mut impl FnMut() -> bool,
-) {
-    match change {
-        _ if !keeps() => {}
-        NameChange::Rename(_, to, node) if !keeps() => {
-            names.insert(to.clone(), *node);
-        }
-        NameChange::Set(..) | NameChange::Remove(_) | NameChange::Rename(..) => apply_name(names, change),
-    }
-}
-
-/// Removes files whose directory has no durable name.
-pub(super) fn drop_unreachable(names: &mut BTreeMap<PathBuf, Node>) {
-    let all = names.clone();
-    names.retain(|path, _| {
-        let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
-        parents.all(|dir| all.get(dir) == Some(&Node::Dir))
-    });
-}
-
-pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut impl FnMut() -> bool) {
-    match change {
-        DataChange::Size(size) if keeps() => data.resize(*size, 0),
-        DataChange::AtLeast(size) if keeps() => data.resize(data.len().max(*size), 0),
-        DataChange::Size(_) | DataChange::AtLeast(_) => {}
-        DataChange::Write(offset, bytes) => {
-            // The new length may reach the disk without the data.
-            if keeps() {
-                data.resize(data.len().max(*offset + bytes.len()), 0);
-            }
-            let mut at = *offset;
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let (sector, after) = rest.split_at(rest.len().min(SECTOR - at % SECTOR));
+impl Content {
+    /// Applies a change. `keeps` is asked about each part of it that a power cut may lose alone. POSIX does not guarantee
+    /// that a rename is atomic on disk: both names may be there.
+    pub(super) fn apply(&mut self, change: &Change, keeps: &mut impl FnMut() -> bool) {
+        match change {
+            Change::Name(..) | Change::Rename(..) | Change::Size(..) if !keeps() => {}
+            Change::Name(path, Some(node)) => drop(self.names.insert(path.clone(), *node)),
+            Change::Name(path, None) => drop(self.names.remove(path)),
+            Change::Rename(from, to, node) => {
                 if keeps() {
-                    put(data, at, sector);
+                    self.names.remove(from);
                 }
-                at += sector.len();
-                rest = after;
+                self.names.insert(to.clone(), *node);
+            }
+            Change::Size(number, size) => self.files.entry(*number).or_default().resize(*size, 0),
+            Change::Write(number, offset, bytes) => {
+                let data = self.files.entry(*number).or_default();
+                // The new length may reach the disk without the data.
+                if keeps() {
+                    data.resize(data.len().max(*offset + bytes.len()), 0);
+                }
+                let mut at = *offset;
+                let mut rest = bytes.as_slice();
+                while !rest.is_empty() {
+                    let (sector, after) = rest.split_at(rest.len().min(SECTOR - at % SECTOR));
+                    let end = at + sector.len();
+                    if keeps() {
+                        data.resize(data.len().max(end), 0);
+                        data.splice(at..end, sector.iter().copied());
+                    }
+                    (at, rest) = (end, after);
+                }
             }
         }
     }
-}
 
-fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    data.resize(data.len().max(at + bytes.len()), 0);
-    data.splice(at..at + bytes.len(), bytes.iter().copied());
-}
-
-/// SplitMix64 as a coin with odds that the seed selects: mostly kept, mostly lost, or even.
-pub(super) struct Coin {
-    state: u64,
-    /// The odds of being kept, of 32.
-    odds: u64,
-}
-
-impl Coin {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut coin = Self { state: seed, odds: 0 };
-        let odds = [16, 16, 30, 4];
-        let which = usize::try_from(coin.next() % 4).unwrap_or(0);
-        coin.odds = odds.get(which).copied().unwrap_or(16);
-        coin
+    /// Removes files whose directory has no name.
+    pub(super) fn drop_unreachable(&mut self) {
+        let all = self.names.clone();
+        self.names.retain(|path, _| {
+            let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
+            parents.all(|dir| all.get(dir) == Some(&Node::Dir))
+        });
     }
 
-    pub(super) fn flip(&mut self) -> bool {
-        self.next() % 32 < self.odds
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    fn size(&self, number: u64) -> u64 {
+        self.files.get(&number).map_or(0, |data| data.len() as u64)
     }
 }
 
 impl Disk {
     pub(super) fn used(&self) -> u64 {
-        self.names
-            .values()
-            .map(|node| match node {
-                Node::Dir => 0,
-                Node::File(number) => self.files.get(number).map_or(0, |file| file.data.len() as u64),
-            })
-            .sum()
+        let size = |node: &Node| match node {
+            Node::Dir => 0,
+            Node::File(number) => self.now.size(*number),
+        };
+        self.now.names.values().map(size).sum()
     }
 
     /// Whether the power is cut.
@@ -235,15 +194,12 @@ impl Disk {
             fault.left -= 1;
             return Ok(());
         }
-        let error = fault.error;
+        let error = (fault.error)();
         self.refused += 1;
         if !fault.lasts {
             self.fault = None;
         }
-        Err(match error {
-            FaultError::Kind(kind) => kind.into(),
-            FaultError::Os(number) => io::Error::from_raw_os_error(number),
-        })
+        Err(error)
     }
 
     /// Counts an operation that changes something; fails if it must fail.
@@ -260,19 +216,30 @@ impl Disk {
     }
 
     pub(super) fn room_for(&self, number: u64, size: u64) -> io::Result<()> {
-        let Some(capacity) = self.capacity else {
-            return Ok(());
-        };
-        let now = self.files.get(&number).map_or(0, |file| file.data.len() as u64);
-        let more = size.saturating_sub(now);
-        if more > 0 && self.used() + more > capacity {
-            return Err(io::ErrorKind::StorageFull.into());
+        let more = size.saturating_sub(self.now.size(number));
+        match self.capacity {
+            Some(capacity) if more > 0 && self.used() + more > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Makes a change that programs see and that is not durable yet.
+    pub(super) fn change(&mut self, change: Change) {
+        self.now.apply(&change, &mut || true);
+        self.pending.push(change);
+    }
+
+    /// Makes the changes in `scope` durable.
+    pub(super) fn sync(&mut self, scope: &Scope<'_>) {
+        for change in self.pending.extract_if(.., |change| change.scope() == *scope) {
+            self.durable.apply(&change, &mut || true);
+        }
     }
 
     pub(super) fn inode_of(&self, path: &Path) -> io::Result<u64> {
-        match self.names.get(path) {
+        match self.now.names.get(path) {
             Some(Node::File(number)) => Ok(*number),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -281,39 +248,30 @@ impl Disk {
 
     /// The identity of the file with this number.
     pub(super) fn identity(&self, number: u64) -> Identity {
-        let names = self.names.values().filter(|node| **node == Node::File(number));
+        let names = self.now.names.values();
         Identity {
-            device: 1,
             inode: number,
-            links: names.count() as u64,
-            size: self.files.get(&number).map_or(0, |file| file.data.len() as u64),
+            links: names.filter(|node| **node == Node::File(number)).count() as u64,
+            size: self.now.size(number),
+            ..DIRECTORY
         }
     }
 
     pub(super) fn new_inode(&mut self) -> u64 {
         self.next_inode += 1;
-        self.files.insert(self.next_inode, Inode::default());
         self.next_inode
     }
 
     pub(super) fn is_dir(&self, path: &Path) -> bool {
-        path.parent().is_none() || path == Path::new("") || self.names.get(path) == Some(&Node::Dir)
+        path.parent().is_none() || path == Path::new("") || self.now.names.get(path) == Some(&Node::Dir)
     }
 
+    /// Gives a new file or directory its name.
     pub(super) fn set_name(&mut self, path: &Path, node: Node) -> io::Result<()> {
         if !self.is_dir(path.parent().unwrap_or(path)) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.change_name(NameChange::Set(path.to_owned(), node));
+        self.change(Change::Name(path.to_owned(), Some(node)));
         Ok(())
-    }
-
-    pub(super) fn change_name(&mut self, change: NameChange) {
-        apply_name(&mut self.names, &change);
-        self.pending_names.push(change);
-    }
-
-    pub(super) fn file(&mut self, number: u64) -> io::Result<&mut Inode> {
-        self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound.into())
     }
 }

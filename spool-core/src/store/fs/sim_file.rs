@@ -1,12 +1,12 @@
 //! The open files and directories of a simulated disk.
 
-use super::sim_disk::{DIRECTORY, DataChange, NameChange, OpKind, SharedDisk, apply_data, apply_name};
+use super::sim_disk::{Change, DIRECTORY, OpKind, Scope, SharedDisk};
 use super::{FsDir, FsFile, Identity};
 use crate::store::mutex::locked;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 #[derive(Debug)]
 pub(super) struct SimDir {
@@ -18,15 +18,7 @@ impl FsDir for SimDir {
     fn sync(&self) -> io::Result<()> {
         let mut disk = locked(&self.disk);
         disk.begin(OpKind::SyncDir)?;
-        for change in std::mem::take(&mut disk.pending_names) {
-            let (NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _, _)) =
-                &change;
-            if path.parent() == Some(self.path.as_path()) {
-                apply_name(&mut disk.durable_names, &change);
-            } else {
-                disk.pending_names.push(change);
-            }
-        }
+        disk.sync(&Scope::Names(Some(&self.path)));
         Ok(())
     }
 
@@ -44,17 +36,16 @@ impl FsDir for SimDir {
 pub(super) struct SimFile {
     pub(super) disk: SharedDisk,
     pub(super) number: u64,
-    pub(super) holds_lock: Mutex<bool>,
+    /// The lock, if this handle has it.
+    pub(super) lock: OnceLock<Arc<()>>,
 }
 
 impl SimFile {
-    fn change(&self, kind: OpKind, size: u64, change: DataChange) -> io::Result<()> {
+    fn change(&self, kind: OpKind, size: u64, change: Change) -> io::Result<()> {
         let mut disk = locked(&self.disk);
         disk.begin(kind)?;
         disk.room_for(self.number, size)?;
-        let file = disk.file(self.number)?;
-        apply_data(&mut file.data, &change, &mut || true);
-        file.pending.push(change);
+        disk.change(change);
         Ok(())
     }
 }
@@ -74,26 +65,23 @@ impl FsFile for SimFile {
         if disk.unreadable.iter().any(touched) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        let data = &disk.file(self.number)?.data;
-        let rest = data.get(position(offset)?..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
-            to.copy_from_slice(from);
-        }
-        Ok(count)
+        let data = disk.now.files.get(&self.number).map_or(&[][..], Vec::as_slice);
+        let mut rest = data.get(position(offset)?..).unwrap_or_default();
+        io::Read::read(&mut rest, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let change = DataChange::Write(position(offset)?, bytes.to_vec());
+        let change = Change::Write(self.number, position(offset)?, bytes.to_vec());
         self.change(OpKind::Write, offset + bytes.len() as u64, change)
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
-        self.change(OpKind::Allocate, size, DataChange::AtLeast(position(size)?))
+        let change = Change::Write(self.number, position(size)?, Vec::new());
+        self.change(OpKind::Allocate, size, change)
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
-        self.change(OpKind::SetLen, size, DataChange::Size(position(size)?))
+        self.change(OpKind::SetLen, size, Change::Size(self.number, position(size)?))
     }
 
     fn is_shared(&self) -> io::Result<bool> {
@@ -106,17 +94,14 @@ impl FsFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = locked(&self.disk);
-        if let Err(error) = disk.begin(OpKind::Sync) {
-            if !disk.is_cut() {
-                disk.file(self.number)?.pending.clear();
-            }
-            return Err(error);
+        let scope = Scope::File(self.number);
+        let begun = disk.begin(OpKind::Sync);
+        match begun {
+            Ok(()) => disk.sync(&scope),
+            Err(_) if disk.is_cut() => {}
+            Err(_) => disk.pending.retain(|change| change.scope() != scope),
         }
-        let file = disk.file(self.number)?;
-        for change in std::mem::take(&mut file.pending) {
-            apply_data(&mut file.durable, &change, &mut || true);
-        }
-        Ok(())
+        begun
     }
 
     fn read_ahead(&self) {}
@@ -125,21 +110,12 @@ impl FsFile for SimFile {
 
     fn try_lock(&self) -> io::Result<bool> {
         let mut disk = locked(&self.disk);
-        let file = disk.file(self.number)?;
-        if file.locked {
+        let lock = disk.locks.entry(self.number).or_default();
+        if lock.strong_count() > 0 {
             return Ok(false);
         }
-        file.locked = true;
-        *locked(&self.holds_lock) = true;
-        Ok(true)
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        let held = *self.holds_lock.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if held && let Ok(file) = locked(&self.disk).file(self.number) {
-            file.locked = false;
-        }
+        let held = Arc::new(());
+        *lock = Arc::downgrade(&held);
+        Ok(self.lock.set(held).is_ok())
     }
 }
