@@ -216,6 +216,19 @@ impl<'a> Line<'a> {
         self.fields.push((key, value));
     }
 
+    /// Replaces the value of a field that it has.
+    pub(super) fn replace(&mut self, key: &'static str, value: Value<'a>) {
+        if let Some((_, old)) = self.fields.iter_mut().find(|(other, _)| *other == key) {
+            *old = value;
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn footprint(&self) -> usize {
+        let texts = self.fields.iter().filter_map(|(_, value)| value.as_text());
+        size_of_val(self.fields.as_slice()) + texts.map(str::len).sum::<usize>()
+    }
+
     pub(super) fn list(&mut self, key: &'static str, values: impl Iterator<Item = Value<'a>>) {
         self.add(key, Value::List(values.collect()));
     }

@@ -14,7 +14,7 @@ pub use line::{Line, Redact, Value};
 use crate::agent::{Admission, Source, TlsSession};
 use crate::clock::millis;
 use crate::envelope::{Envelope, Recipient};
-use crate::frozen::{Frozen, FrozenKind, FrozenReason};
+use crate::frozen::{Frozen, FrozenReason};
 use crate::id::{FlowId, MessageId};
 use crate::message::Message;
 use derive_more::Display;
@@ -155,69 +155,44 @@ impl Operation {
     }
 }
 
-/// A message that the spool gives up: it is not tried again unless an operator acts.
+/// A message that the spool gives up: it is not tried again unless an operator acts. These are rare, so that the line is
+/// made at once.
 #[derive(Debug, Clone)]
-pub struct GivenUp {
-    id: MessageId,
-    flows: Vec<FlowId>,
-    sender: Box<str>,
-    /// What happens to it: `frozen`.
-    then: &'static str,
-    why: FrozenKind,
-    reason: String,
-    remaining: usize,
-    failed: usize,
-    attempts: u64,
-    /// Milliseconds since it was spooled.
-    delay: u64,
-}
+pub struct GivenUp(Line<'static>);
 
 impl GivenUp {
     /// `message`, in the state in which it stays, and why; `then` says what it is now (`frozen`).
     #[must_use]
     pub fn new(message: &Message, why: &Frozen, then: &'static str) -> Self {
-        use FrozenReason as Reason;
         let state = &message.state;
-        Self {
-            id: message.id,
-            flows: message.flows.clone(),
-            sender: message.envelope.reverse_path.as_str().into(),
-            then,
-            why: why.why.kind(),
-            reason: match (&why.why, state.failed.last()) {
-                (Reason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),
-                (why, _) => why.to_string(),
-            },
-            remaining: state.remaining.len(),
-            failed: state.failed.len(),
-            attempts: state.attempts.total(),
-            delay: why.at.map_or(0, |at| millis(at.since(message.spooled_at))),
-        }
+        let reason = match (&why.why, state.failed.last()) {
+            (FrozenReason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),
+            (why, _) => why.to_string(),
+        };
+        let delay = why.at.map_or(0, |at| millis(at.since(message.spooled_at)));
+        let sender = message.envelope.reverse_path.as_str().to_owned();
+        let mut line = Line::new("given_up", Level::WARN);
+        line.add("id", Value::Id(message.id));
+        line.list("flow", message.flows.iter().copied().map(Value::flow));
+        line.add("sender", Value::Address(sender.into()));
+        line.shown("why", why.why.kind());
+        line.word("then", then);
+        line.add("reason", Value::Text(reason.into()));
+        line.number("recipients_failed", state.failed.len());
+        line.number("recipients_remaining", state.remaining.len());
+        line.add("attempts", Value::Number(state.attempts.total()));
+        line.add("delay", Value::Seconds(delay));
+        Self(line)
     }
 
     /// What happened to it. If it is kept although a notice was due, also why no notice was returned.
     #[must_use]
     pub fn then(mut self, then: &'static str, kept: Option<&Frozen>) -> Self {
-        self.then = then;
+        self.0.replace("then", Value::Word(then.into()));
         if let Some(kept) = kept.filter(|kept| matches!(kept.why, FrozenReason::Unreturned { .. })) {
-            self.reason = kept.why.to_string();
+            self.0.replace("reason", Value::Text(kept.why.to_string().into()));
         }
         self
-    }
-
-    fn line(&self) -> Line<'_> {
-        let mut line = Line::new("given_up", Level::WARN);
-        line.add("id", Value::Id(self.id));
-        line.list("flow", self.flows.iter().copied().map(Value::flow));
-        line.add("sender", Value::address(&self.sender));
-        line.shown("why", self.why);
-        line.word("then", self.then);
-        line.text("reason", &self.reason);
-        line.number("recipients_failed", self.failed);
-        line.number("recipients_remaining", self.remaining);
-        line.add("attempts", Value::Number(self.attempts));
-        line.add("delay", Value::Seconds(self.delay));
-        line
     }
 }
 
@@ -274,7 +249,7 @@ impl Record {
         match self {
             Self::Accepted(accepted) => each(accepted.line()),
             Self::Attempt(attempt) => attempt.lines(each),
-            Self::GivenUp(given_up) => each(given_up.line()),
+            Self::GivenUp(GivenUp(line)) => each(line.clone()),
             Self::Operation(operation) => each(operation.line()),
         }
     }
@@ -289,7 +264,7 @@ impl Record {
                 named + 16 * (accepted.ids.len() + accepted.flows.len()) + accepted.sender.len()
             }
             Self::Attempt(attempt) => attempt.footprint(),
-            Self::GivenUp(given_up) => given_up.reason.len() + given_up.sender.len(),
+            Self::GivenUp(GivenUp(line)) => line.footprint(),
             Self::Operation(operation) => {
                 let user = operation.user.as_ref().map_or(0, String::len);
                 operation.selector.len() + operation.by.len() + user
