@@ -21,15 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 /// A limit on bytes held, shared between threads.
 #[derive(Debug, Clone)]
-pub struct Budget {
-    ledger: Arc<Ledger>,
-}
-
-#[derive(Debug)]
-struct Ledger {
-    limit: u64,
-    books: Mutex<Books>,
-}
+pub struct Budget(Arc<Mutex<Books>>);
 
 /// Bytes taken from a [`Budget`]; given back when dropped.
 #[derive(Debug)]
@@ -53,16 +45,15 @@ impl Budget {
     /// `limit` in bytes.
     #[must_use]
     pub fn new(limit: u64) -> Self {
-        Self {
-            ledger: Arc::new(Ledger {
-                limit,
-                books: Mutex::default(),
-            }),
-        }
+        let books = Books {
+            limit,
+            ..Books::default()
+        };
+        Self(Arc::new(Mutex::new(books)))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.ledger.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self, purpose: Purpose, bytes: u64) -> Held {
@@ -75,7 +66,7 @@ impl Budget {
 
     fn try_hold(&self, purpose: Purpose, bytes: u64) -> Option<Held> {
         let mut books = self.books();
-        if !books.fits(self.ledger.limit, purpose, bytes) {
+        if !books.fits(purpose, bytes) {
             return None;
         }
         books.take(purpose, bytes);
@@ -148,26 +139,27 @@ impl Budget {
     /// Whether the index may grow: it takes at most three quarters of the limit.
     #[must_use]
     pub fn may_stand(&self) -> bool {
-        self.books().standing <= self.ledger.limit - self.ledger.limit / 4
+        let books = self.books();
+        books.standing <= books.limit - books.limit / 4
     }
 
     /// Whether `bytes` of mail would fit now.
     #[must_use]
     pub fn has_room(&self, bytes: u64) -> bool {
-        self.books().fits(self.ledger.limit, Purpose::Mail, bytes)
+        self.books().fits(Purpose::Mail, bytes)
     }
 
     /// Whether half of the room is taken, or someone waits: caches should be dropped.
     #[must_use]
     pub fn is_tight(&self) -> bool {
         let books = self.books();
-        books.used > books.room(self.ledger.limit) / 2 || !books.waiting.is_empty()
+        books.used > books.room() / 2 || !books.waiting.is_empty()
     }
 
     /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.ledger.limit
+        self.books().limit
     }
 
     /// Bytes held, including the index of queued messages.
@@ -190,7 +182,7 @@ impl Budget {
 
     /// Grants memory to the line, and wakes whom it was granted to.
     fn serve(&self, mut books: MutexGuard<'_, Books>) {
-        let woken = books.serve(self.ledger.limit);
+        let woken = books.serve();
         drop(books);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -208,7 +200,7 @@ impl Held {
     pub fn grow(&mut self, more: u64) -> bool {
         let mut books = self.budget.books();
         let alone = books.used == self.bytes && books.waiting.is_empty();
-        if !alone && !books.fits(self.budget.ledger.limit, self.purpose, more) {
+        if !alone && !books.fits(self.purpose, more) {
             return false;
         }
         books.take(self.purpose, more);

@@ -8,6 +8,7 @@ use crate::clock::{Timestamp, millis};
 use crate::next_hop::NextHop;
 use crate::span::span;
 use derive_more::{Debug, Display};
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -37,16 +38,9 @@ impl FromStr for TlsPolicy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "none" => Self::None,
-            "opportunistic" => Self::Opportunistic,
-            "required" => Self::Required,
-            "verify" => Self::Verify,
-            _ => {
-                return Err(format!(
-                    "{text:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\""
-                ));
-            }
+        let named = Self::deserialize(text.into_deserializer());
+        named.map_err(|_: serde::de::value::Error| {
+            format!("{text:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\"")
         })
     }
 }

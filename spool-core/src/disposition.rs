@@ -58,18 +58,15 @@ pub fn dispose(
 /// The state of a message that expired while waiting for a next hop that cannot be reached, for `reason`. There was no
 /// attempt.
 #[must_use]
-pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
-    // The start of an attempt that did not take place may still be on disk.
-    state.in_flight = None;
-    state.fail_remaining(&format!(
-        "no attempt was possible before its time ran out: {reason}"
-    ));
-    (state, Fate::Failed { expired: true })
+pub fn expire(state: MessageState, reason: &str) -> (MessageState, Fate) {
+    let reason = format!("no attempt was possible before its time ran out: {reason}");
+    (given_up(state, &reason), Fate::Failed { expired: true })
 }
 
 /// The state of a message that a person ended, for `reason`: no recipient remains.
 #[must_use]
 pub fn given_up(mut state: MessageState, reason: &str) -> MessageState {
+    // The start of an attempt that did not take place may still be on disk.
     state.in_flight = None;
     state.fail_remaining(reason);
     state

@@ -15,6 +15,7 @@ use crate::related::Related;
 use crate::reply::Reply;
 use crate::retry::{RetryInterval, RetryPolicy, Schedule};
 use derive_more::Display;
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,14 +196,9 @@ pub enum Queue {
 impl std::str::FromStr for Queue {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "active" => Ok(Self::Active),
-            "frozen" => Ok(Self::Frozen),
-            "removed" => Ok(Self::Removed),
-            "quarantine" => Ok(Self::Quarantine),
-            other => Err(format!(
-                "{other}: a queue is active, frozen, removed or quarantine"
-            )),
-        }
+        let named = Self::deserialize(text.into_deserializer());
+        named.map_err(|_: serde::de::value::Error| {
+            format!("{text}: a queue is active, frozen, removed or quarantine")
+        })
     }
 }

@@ -16,6 +16,7 @@ use crate::id::MessageId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
+use std::borrow::Cow;
 
 /// Recipients that X-Failed-Recipients names; the delivery status names all of them.
 const MAX_FAILED_NAMED: usize = 50;
@@ -34,11 +35,22 @@ pub fn build(
         return None;
     };
     let (third, note) = original(report.body, report.extent(), config.size_limit);
-    let (text, fields) = (
-        explanation(report, &config.host, note.as_deref()),
-        delivery_status(report, &config.host),
-    );
-    let parts: [&[u8]; 3] = [&text, &fields, carried(&third)];
+    let text = explanation(report, &config.host, note.as_deref());
+    let mut parts: Vec<Part<'_>> = vec![
+        (
+            "text/plain; charset=us-ascii",
+            "Notification",
+            "7bit",
+            text.into(),
+        ),
+        (
+            "message/delivery-status",
+            "Delivery report",
+            "7bit",
+            delivery_status(report, &config.host).into(),
+        ),
+    ];
+    parts.extend(part(third));
     let boundary = boundary(id, &parts);
     let mut out = Lines::default();
     header(&mut out, report, config, (id, at), to.as_str());
@@ -51,7 +63,7 @@ pub fn build(
     out.line("Content-Transfer-Encoding: 7bit");
     out.line("");
     out.line("This is a delivery status notification in MIME format (RFC 3464).");
-    let mut part = |kind: &str, description: &str, encoding: &str, content: &[u8]| {
+    for (kind, description, encoding, content) in &parts {
         out.line("");
         out.line(&format!("--{boundary}"));
         out.line(&format!("Content-Type: {kind}"));
@@ -59,27 +71,6 @@ pub fn build(
         out.line(&format!("Content-Transfer-Encoding: {encoding}"));
         out.line("");
         out.raw(content);
-    };
-    part("text/plain; charset=us-ascii", "Notification", "7bit", &text);
-    part("message/delivery-status", "Delivery report", "7bit", &fields);
-    match &third {
-        Original::Whole(bytes) => part("message/rfc822", "Undelivered message", "7bit", bytes),
-        Original::Headers(lines) => part(
-            "text/rfc822-headers; charset=us-ascii",
-            "Headers of the message",
-            "7bit",
-            lines,
-        ),
-        Original::Encoded(lines) => {
-            let encoded = base64(lines);
-            part(
-                "text/rfc822-headers; charset=utf-8",
-                "Headers of the message",
-                "base64",
-                &encoded,
-            );
-        }
-        Original::Nothing => {}
     }
     out.line("");
     out.line(&format!("--{boundary}--"));
@@ -94,22 +85,34 @@ pub fn build(
     Some((envelope, out.into_bytes()))
 }
 
-/// The bytes of the original that are in the notice without an encoding.
-fn carried<'a>(third: &'a Original<'_>) -> &'a [u8] {
-    match third {
-        Original::Whole(bytes) => bytes,
-        Original::Headers(lines) => lines,
-        // In base64 there is no hyphen.
-        Original::Encoded(_) | Original::Nothing => &[],
-    }
+/// A part of a notice: its type, description, encoding, and the encoded content.
+type Part<'a> = (&'static str, &'static str, &'static str, Cow<'a, [u8]>);
+
+/// The part with the original, if there is anything to carry.
+fn part(third: Original<'_>) -> Option<Part<'_>> {
+    const HEADERS: &str = "Headers of the message";
+    Some(match third {
+        Original::Whole(bytes) => ("message/rfc822", "Undelivered message", "7bit", bytes.into()),
+        Original::Headers(lines) => (
+            "text/rfc822-headers; charset=us-ascii",
+            HEADERS,
+            "7bit",
+            lines.into(),
+        ),
+        Original::Encoded(lines) => {
+            let kind = "text/rfc822-headers; charset=utf-8";
+            (kind, HEADERS, "base64", base64(&lines).into())
+        }
+        Original::Nothing => return None,
+    })
 }
 
 /// A boundary that occurs in no part.
-fn boundary(id: MessageId, parts: &[&[u8]]) -> String {
+fn boundary(id: MessageId, parts: &[Part<'_>]) -> String {
     let mut number = 0_u64;
     loop {
         let boundary = format!("=_{id}.{number}");
-        let stands = |part: &&[u8]| memmem::find(part, boundary.as_bytes()).is_some();
+        let stands = |(.., content): &Part<'_>| memmem::find(content, boundary.as_bytes()).is_some();
         if !parts.iter().any(stands) {
             return boundary;
         }

@@ -23,7 +23,7 @@ pub struct ReturnLimit {
     paths: HashMap<u128, Hour>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Hour {
     begun: Timestamp,
     failures: Share,
@@ -55,14 +55,6 @@ impl Share {
 }
 
 impl Hour {
-    fn new(begun: Timestamp) -> Self {
-        Self {
-            begun,
-            failures: Share::default(),
-            others: Share::default(),
-        }
-    }
-
     /// Also after the clock was set back.
     fn is_over(&self, now: Timestamp) -> bool {
         !(self.begun.0..self.begun.0.saturating_add(HOUR_MS)).contains(&now.0)
@@ -118,29 +110,27 @@ impl ReturnLimit {
         if !self.paths.contains_key(&path) && self.paths.len() >= MAX_PATHS {
             self.make_room(now);
         }
-        let hour = self.paths.entry(path).or_insert_with(|| Hour::new(now));
-        if hour.is_over(now) {
-            *hour = Hour::new(now);
-        }
-        let share = if failures {
-            &mut hour.failures
-        } else {
-            &mut hour.others
+        let new = || Hour {
+            begun: now,
+            ..Hour::default()
         };
-        share.take(submission, self.per_hour)
+        let hour = self.paths.entry(path).or_insert_with(new);
+        if hour.is_over(now) {
+            *hour = new();
+        }
+        match failures {
+            true => hour.failures.take(submission, self.per_hour),
+            false => hour.others.take(submission, self.per_hour),
+        }
     }
 
     fn make_room(&mut self, now: Timestamp) {
         self.paths.retain(|_, hour| !hour.is_over(now));
-        if self.paths.len() < MAX_PATHS {
-            return;
-        }
-        let oldest = self
-            .paths
-            .iter()
-            .min_by_key(|(_, hour)| hour.begun)
-            .map(|(path, _)| *path);
-        if let Some(oldest) = oldest {
+        let oldest = self.paths.iter().min_by_key(|(_, hour)| hour.begun);
+        if let Some(oldest) = oldest
+            .map(|(path, _)| *path)
+            .filter(|_| self.paths.len() >= MAX_PATHS)
+        {
             self.paths.remove(&oldest);
         }
     }

@@ -5,12 +5,14 @@ use std::task::Waker;
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    /// Bytes that may be held.
+    pub(super) limit: u64,
     /// Bytes held in total.
     pub(super) used: u64,
     /// The part of it that was read from disk.
-    reading: u64,
+    pub(super) reading: u64,
     /// The part of it that is used by listings.
-    looking: u64,
+    pub(super) looking: u64,
     /// Bytes of the index of queued messages; not part of `used`.
     pub(super) standing: u64,
     pub(super) next_ticket: u64,
@@ -35,8 +37,8 @@ pub(super) enum Purpose {
 
 impl Books {
     /// Bytes for the contents of mail: what the index leaves, and at least a quarter of the limit.
-    pub(super) fn room(&self, limit: u64) -> u64 {
-        limit.saturating_sub(self.standing).max(limit / 4)
+    pub(super) fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.standing).max(self.limit / 4)
     }
 
     /// The bytes reserved for the first in line, if the share of mail read from disk allows it.
@@ -46,8 +48,8 @@ impl Books {
         entitled.then_some(first.bytes)
     }
 
-    pub(super) fn fits(&self, limit: u64, purpose: Purpose, bytes: u64) -> bool {
-        let room = self.room(limit);
+    pub(super) fn fits(&self, purpose: Purpose, bytes: u64) -> bool {
+        let room = self.room();
         let sum = self
             .used
             .saturating_add(bytes)
@@ -83,9 +85,9 @@ impl Books {
 
     /// Grants memory to the line in order, as far as there is room; returns whom to wake. A request larger than the
     /// whole room is granted when nothing else is held: every message must be deliverable.
-    pub(super) fn serve(&mut self, limit: u64) -> Vec<Waker> {
+    pub(super) fn serve(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
-        let room = self.room(limit);
+        let room = self.room();
         while let Some(bytes) = self.claim(room) {
             let alone = self.used == 0 && self.granted.is_empty();
             if !alone && self.used.saturating_add(bytes) > room {
