@@ -16,25 +16,29 @@ pub const LISTING_BYTES: u64 = 1 << 20;
 pub type Listed = (MessageId, Result<Archived, String>);
 
 impl Store {
+    fn files(&self, archive: Archive) -> ArchiveDir<'_> {
+        ArchiveDir::new(&*self.fs, self.dir(), archive)
+    }
+
     /// Adds messages to `archive`, durably. On success both files and their names are on disk; on an error nothing of
     /// the pair is left. A pair with the same id is replaced. A pair in the other archive was left by a recovery that
     /// could not delete it, and is deleted first.
     pub fn archive(&self, archive: Archive, messages: &[(Archived, Bytes)]) -> Vec<Result<(), StoreError>> {
         let ids: Vec<MessageId> = messages.iter().map(|(archived, _)| archived.message.id).collect();
         let others = Archive::ALL.into_iter().filter(|other| *other != archive);
-        let mut dirs = others.map(|other| ArchiveDir::new(&*self.fs, self.dir(), other));
-        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
+        let mut dirs = others.map(|other| self.files(other));
+        let files = self.files(archive);
         let mut prepare = || {
             dirs.try_for_each(|other| other.discard(&ids))
                 .and_then(|()| files.make())
         };
         // A start would take drafts written while it loads for those of an earlier run.
         let ready = self.failures.check().and_then(|()| self.all_known());
-        if let Err(error) = ready.and_then(|()| prepare().map_err(|error| refusal(&error))) {
+        if let Err(error) = ready.and_then(|()| prepare().map_err(StoreError::of)) {
             return vec![Err(error); messages.len()];
         }
         let added = files.add(messages).into_iter();
-        added.map(|done| done.map_err(|error| refusal(&error))).collect()
+        added.map(|done| done.map_err(StoreError::of)).collect()
     }
 
     /// Reads one pair, also one that a person edited or created.
@@ -42,8 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchMessage`]; [`StoreError::Damaged`] with what is wrong with the pair.
     pub fn archived(&self, archive: Archive, id: MessageId) -> Result<(Archived, Bytes), StoreError> {
-        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
-        let Some(pair) = files.read(id) else {
+        let Some(pair) = self.files(archive).read(id) else {
             return Err(StoreError::NoSuchMessage(id));
         };
         pair.map_err(|flaw| StoreError::Damaged {
@@ -57,9 +60,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`].
     pub fn discard(&self, archive: Archive, ids: &[MessageId]) -> Result<(), StoreError> {
-        ArchiveDir::new(&*self.fs, self.dir(), archive)
-            .discard(ids)
-            .map_err(|error| StoreError::of(&error))
+        let discarded = self.files(archive).discard(ids);
+        discarded.map_err(StoreError::of)
     }
 
     /// Bytes of the text file of a pair.
@@ -67,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchMessage`] when there is none.
     pub fn archived_size(&self, archive: Archive, id: MessageId) -> Result<u64, StoreError> {
-        let size = ArchiveDir::new(&*self.fs, self.dir(), archive).text_size(id);
+        let size = self.files(archive).text_size(id);
         size.map_err(|_| StoreError::NoSuchMessage(id))
     }
 
@@ -82,8 +84,8 @@ impl Store {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<Listed>, StoreError> {
-        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
-        let ids = files.ids().map_err(|error| StoreError::of(&error))?;
+        let files = self.files(archive);
+        let ids = files.ids().map_err(StoreError::of)?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for id in page.take(limit) {
@@ -110,17 +112,5 @@ impl Store {
             })
         };
         archive::tidy(&*self.fs, self.dir(), &live)
-    }
-}
-
-/// An error of an archive does not fail the store.
-fn refusal(error: &io::Error) -> StoreError {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
-        StoreError::Full(error.to_string())
-    } else {
-        StoreError::of(error)
     }
 }

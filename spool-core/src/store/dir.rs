@@ -4,8 +4,8 @@
 //! changed. Permissions of others on a spool are removed. A creation that was interrupted at any point is continued.
 //! `FORMAT` is written last: with it, a directory is a spool.
 
-use super::error::OpenError;
-use super::fs::{Fs, FsDir, FsFile, Mode, RealFs, ops};
+use super::error::{Attempted as _, OpenError};
+use super::fs::{Fs, FsFile, Mode, RealFs, ops};
 use super::layout::{self, CORRUPT, JOURNAL};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const WRITERS: u32 = 0o022;
 #[derive(Debug)]
 pub(super) struct DirLock {
     /// The directory is locked as well as the file: a deleted lock file must not let a second process in.
-    pub(super) dir: Arc<dyn FsDir>,
+    pub(super) dir: Arc<dyn FsFile>,
     pub(super) file: Arc<dyn FsFile>,
 }
 
@@ -43,22 +43,21 @@ impl DirLock {
         }
         for name in [JOURNAL, CORRUPT] {
             let path = dir.join(name);
-            ops::ensure_dir(fs, &path).map_err(OpenError::io("make", &path))?;
+            ops::ensure_dir(fs, &path).on("make", &path)?;
         }
         // Also syncs names that another process created but did not sync.
-        fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
+        fs.sync_dir(dir).on("sync", dir)?;
         if !is_spool {
             // The spool's own name is synced before FORMAT is written: no later start does it. An interrupted creation
             // may have left it unsynced.
             let parent = parent(dir);
-            fs.sync_dir(&parent).map_err(OpenError::io("sync", &parent))?;
+            fs.sync_dir(&parent).on("sync", &parent)?;
             write_format(fs, dir)?;
         }
         let pid = format!("{}\n", std::process::id());
         let path = dir.join(layout::LOCK);
-        lock.set_len(0).map_err(OpenError::io("write", &path))?;
-        lock.write_at(0, pid.as_bytes())
-            .map_err(OpenError::io("write", &path))?;
+        lock.set_len(0).on("write", &path)?;
+        lock.write_at(0, pid.as_bytes()).on("write", &path)?;
         Ok(Self {
             dir: locked_dir,
             file: lock,
@@ -84,7 +83,7 @@ pub fn examine_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 fn check_owner(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    match fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
+    match fs.foreign_owner(dir).on("look at", dir)? {
         Some(owner) => Err(OpenError::ForeignOwner {
             dir: dir.to_owned(),
             owner,
@@ -97,11 +96,11 @@ fn make_missing(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     match fs.list(dir) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs.make_dir(dir).map_err(OpenError::io("make", dir))?;
+            fs.make_dir(dir).on("make", dir)?;
             let parent = parent(dir);
-            fs.sync_dir(&parent).map_err(OpenError::io("sync", &parent))
+            fs.sync_dir(&parent).on("sync", &parent)
         }
-        Err(error) => Err(OpenError::io("list", dir)(error)),
+        Err(error) => Err(OpenError::io("list", dir, error)),
     }
 }
 
@@ -117,7 +116,7 @@ fn parent(dir: &Path) -> PathBuf {
 fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let mode = match fs.dir_mode(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        mode => mode.map_err(OpenError::io("use", dir))?,
+        mode => mode.on("use", dir)?,
     };
     check_owner(fs, dir)?;
     if mode & OTHERS == 0 {
@@ -128,17 +127,17 @@ fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     } else {
         tracing::warn!(dir = %dir.display(), mode = format!("{mode:03o}"), "other users could write here; removed their permissions: mode 700");
     }
-    fs.close_dir(dir).map_err(OpenError::io("close to others", dir))
+    fs.close_dir(dir).on("close to others", dir)
 }
 
 /// Whether it is a spool of a known format; otherwise it is empty, or an interrupted creation.
 fn examine(fs: &dyn Fs, dir: &Path) -> Result<bool, OpenError> {
-    let names = fs.list(dir).map_err(OpenError::io("list", dir))?;
+    let names = fs.list(dir).on("list", dir)?;
     // A link would lead outside the spool.
     for path in layout::DIRECTORIES.map(|name| dir.join(name)) {
         match fs.dir_mode(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenError::io("use", &path)(error));
+                return Err(OpenError::io("use", &path, error));
             }
             Ok(_) | Err(_) => {}
         }
@@ -166,8 +165,8 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<bool, OpenError> {
 /// The version in `FORMAT`, if it is a known one.
 fn read_format(fs: &dyn Fs, dir: &Path) -> Result<u32, OpenError> {
     let path = dir.join(layout::FORMAT);
-    let file = fs.open(&path, Mode::Read).map_err(OpenError::io("open", &path))?;
-    let text = head_of(&*file).map_err(OpenError::io("read", &path))?;
+    let file = fs.open(&path, Mode::Read).on("open", &path)?;
+    let text = head_of(&*file).on("read", &path)?;
     let Some(found) = text.strip_prefix("spool ") else {
         return Err(OpenError::NotASpool(dir.to_owned()));
     };
@@ -190,9 +189,9 @@ fn head_of(file: &dyn FsFile) -> io::Result<String> {
 }
 
 /// Locks the directory, before anything is created in it.
-fn lock_dir(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsDir>, OpenError> {
-    let open = fs.open_dir(dir).map_err(OpenError::io("open", dir))?;
-    if open.try_lock().map_err(OpenError::io("lock", dir))? {
+fn lock_dir(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
+    let open = fs.open_dir(dir).on("open", dir)?;
+    if open.try_lock().on("lock", dir)? {
         return Ok(open);
     }
     let file = fs.open(&dir.join(layout::LOCK), Mode::Read);
@@ -208,12 +207,12 @@ fn holder(file: &dyn FsFile) -> Option<u32> {
 
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     let path = dir.join(layout::LOCK);
-    let file = ops::open_or_create(fs, &path).map_err(OpenError::io("open", &path))?;
-    if file.is_shared().map_err(OpenError::io("look at", &path))? {
+    let file = ops::open_or_create(fs, &path).on("open", &path)?;
+    if file.is_shared().on("look at", &path)? {
         let why = "it has a second hard link or another owner; remove it";
-        return Err(OpenError::io("write", &path)(io::Error::other(why)));
+        return Err(OpenError::io("write", &path, io::Error::other(why)));
     }
-    if file.try_lock().map_err(OpenError::io("lock", &path))? {
+    if file.try_lock().on("lock", &path)? {
         return Ok(file);
     }
     let pid = holder(&*file);
@@ -237,5 +236,5 @@ pub(super) fn upgrade(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
 fn write_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let (path, draft) = (dir.join(layout::FORMAT), dir.join(layout::FORMAT_DRAFT));
     let text = format!("spool {FORMAT}\n");
-    ops::replace(fs, &path, &draft, text.as_bytes()).map_err(OpenError::io("write", &path))
+    ops::replace(fs, &path, &draft, text.as_bytes()).on("write", &path)
 }

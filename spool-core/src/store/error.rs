@@ -60,9 +60,20 @@ pub enum OpenError {
 
 impl OpenError {
     /// Converts an error of the system in doing `action` with `path`.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        Self::Io { action, path, source }
+    }
+}
+
+/// Says what was attempted, and with which path, where the system refused it.
+pub(super) trait Attempted<T> {
+    fn on(self, action: &'static str, path: &Path) -> Result<T, OpenError>;
+}
+
+impl<T> Attempted<T> for io::Result<T> {
+    fn on(self, action: &'static str, path: &Path) -> Result<T, OpenError> {
+        self.map_err(|error| OpenError::io(action, path, error))
     }
 }
 
@@ -135,12 +146,13 @@ impl From<&Failure> for StoreError {
 }
 
 impl StoreError {
-    /// Converts an error of the system in an operation that has changed nothing: a shortage is temporary, anything else
-    /// is a failure of the disk.
-    pub(super) fn of(error: &io::Error) -> Self {
-        match is_shortage(error) {
-            true => Self::Shortage(error.to_string()),
-            false => Self::Failed(error.to_string()),
+    /// Converts an error of the system in an operation that has changed nothing, or that is repeated: a shortage and a
+    /// full disk are temporary, anything else is a failure of the disk.
+    pub(super) fn of(error: io::Error) -> Self {
+        match error.kind() {
+            _ if is_shortage(&error) => Self::Shortage(error.to_string()),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),
+            _ => Self::Failed(error.to_string()),
         }
     }
 }

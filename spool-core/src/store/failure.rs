@@ -3,23 +3,17 @@
 //! The first failure is kept; later ones do not replace it. The owner of the store decides what to do about it.
 
 use super::error::{Failure, StoreError};
-use std::fmt;
 use std::sync::OnceLock;
 
 /// Called once, on the thread that found the failure.
 type FailureHandler = Box<dyn Fn(&Failure) + Send + Sync>;
 
 /// The first failure, and the function to call with it.
-#[derive(Default)]
+#[derive(derive_more::Debug, Default)]
 pub(super) struct Failures {
     first: OnceLock<Failure>,
+    #[debug(skip)]
     report: OnceLock<FailureHandler>,
-}
-
-impl fmt::Debug for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Failures").field(&self.first.get()).finish()
-    }
 }
 
 impl Failures {

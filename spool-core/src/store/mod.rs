@@ -50,8 +50,6 @@ pub use load::SequentialLoads;
 pub use loading::Progress;
 pub use logs::destinations::MAX_DESTINATIONS;
 pub use logs::event_page::EventCursor;
-pub use offline::{
-    ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
-};
+pub use offline::{ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk};
 pub use open::Begun;
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};

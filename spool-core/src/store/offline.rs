@@ -44,19 +44,7 @@ pub fn count_from_disk_on(fs: Arc<dyn Fs>, dir: &Path) -> Result<u64, OpenError>
 /// # Errors
 /// As [`count_from_disk`].
 pub fn status_from_disk(dir: &Path, each: &mut dyn FnMut(Message)) -> Result<(), OpenError> {
-    status_from_disk_on(Arc::new(RealFs), dir, each)
-}
-
-/// [`status_from_disk`] on another file system.
-///
-/// # Errors
-/// As [`count_from_disk`].
-pub fn status_from_disk_on(
-    fs: Arc<dyn Fs>,
-    dir: &Path,
-    each: &mut dyn FnMut(Message),
-) -> Result<(), OpenError> {
-    mail_from_disk_on(fs, dir, &mut |message, _| each(message)).map(drop)
+    mail_from_disk(dir, &mut |message, _| each(message)).map(drop)
 }
 
 /// Reads the body of the current message. `None` when it was just moved or deleted; if it was moved, `each` is called
@@ -114,9 +102,11 @@ pub(super) fn mail_from_disk_on(
                 // It has ended or was moved meanwhile: the next pass finds out.
                 Err(Unread::Gone) => drop(gone.insert(id)),
                 Err(Unread::NotNow(reason)) => {
-                    return Err(OpenError::io("read", &dir.join(JOURNAL))(io::Error::other(
-                        reason,
-                    )));
+                    return Err(OpenError::io(
+                        "read",
+                        &dir.join(JOURNAL),
+                        io::Error::other(reason),
+                    ));
                 }
                 // The record was whole a moment ago.
                 Err(Unread::Damaged(_)) => damaged += 1,

@@ -10,7 +10,7 @@ use super::care::compaction::Compaction;
 use super::care::open_files::OpenFiles;
 use super::care::recovery;
 use super::dir::{self, DirLock};
-use super::error::{Failure, OpenError, StoreError};
+use super::error::{Attempted as _, Failure, OpenError, StoreError};
 use super::failure::Failures;
 use super::fs::{Fs, RealFs};
 use super::handle::Store;
@@ -262,8 +262,8 @@ fn open_logs(
     options: &StoreOptions,
 ) -> Result<(EventLog, KeyLog, Vec<RememberedKey>, LoggedKeys), OpenError> {
     let events = EventLog::open(fs, dir, options.event_log_size);
-    let events = events.map_err(OpenError::io("open the event log of", dir))?;
+    let events = events.on("open the event log of", dir)?;
     let keys = KeyLog::open(fs, dir, options);
-    let (keys, remembered, logged) = keys.map_err(OpenError::io("open the key log of", dir))?;
+    let (keys, remembered, logged) = keys.on("open the key log of", dir)?;
     Ok((events, keys, remembered, logged))
 }

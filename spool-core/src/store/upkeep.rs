@@ -3,6 +3,7 @@
 use super::care::compaction::Source;
 use super::care::finding::Finding;
 use super::care::scrub::{Scope, Scrubbed};
+use super::change::Change;
 use super::error::{Failure, StoreError};
 use super::fs::{Mode, ops};
 use super::handle::Store;
@@ -151,17 +152,14 @@ impl Store {
         let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
         let (index, reader) = (&self.index, &self.reader);
         let source = Source { index, reader };
-        let Some(mut step) = compaction.next(&source, writer.head(), slack) else {
+        let head = writer.head();
+        // On a full disk, the segment is compacted from its start when there is room.
+        let commit =
+            |changes: &mut [Change]| self.commit_with(&mut writer, changes).iter().all(Result::is_ok);
+        let Some(moved) = compaction.step(&source, head, slack, commit) else {
             return false;
         };
-        let moved = step.moved();
-        let results = self.commit_with(&mut writer, &mut step.changes);
-        if results.iter().any(Result::is_err) {
-            // The disk is full: the segment is compacted from its start when there is room.
-            return false;
-        }
         locked(&self.stats).moved += moved as u64;
-        compaction.written(step, &self.index);
         true
     }
 
@@ -178,8 +176,9 @@ impl Store {
             index: &self.index,
             findings: &self.findings,
             head: &|| locked(&self.writer).head(),
+            step: Scrubbed::default(),
         };
-        locked(&self.scrub).step(&scope, bytes)
+        locked(&self.scrub).step(scope, bytes)
     }
 
     /// Damage found by the last complete pass of the scrub and by the current one: at most a thousand places each.

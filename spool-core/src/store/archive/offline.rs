@@ -5,7 +5,7 @@ use super::metadata::PairError;
 use crate::archive::{Archive, Archived};
 use crate::id::MessageId;
 use crate::store::dir;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::RealFs;
 use bytes::Bytes;
 use std::io;
@@ -22,9 +22,7 @@ pub fn archive_from_disk(
 ) -> Result<(), OpenError> {
     dir::check(&RealFs, dir)?;
     let files = ArchiveDir::new(&RealFs, dir, archive);
-    let ids = files
-        .ids()
-        .map_err(OpenError::io("list", &dir.join(archive.name())))?;
+    let ids = files.ids().on("list", &dir.join(archive.name()))?;
     for id in ids {
         each(id, files.look(id).map_err(PairError::reason));
     }

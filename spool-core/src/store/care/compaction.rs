@@ -42,31 +42,17 @@ pub(in crate::store) struct Source<'a> {
     pub(in crate::store) reader: &'a Reader,
 }
 
-/// The changes of one step, and the scan after them.
-pub(in crate::store) struct Step {
-    pub(in crate::store) changes: Vec<Change>,
-    seq: Seq,
-    scan: Scan,
-    ended: bool,
-}
-
-impl Step {
-    /// The number of messages that the step moves.
-    pub(in crate::store) fn moved(&self) -> usize {
-        self.changes.iter().map(|change| change.messages().len()).sum()
-    }
-}
-
 impl Compaction {
-    /// Gathers the changes of the next step; `None`: nothing is to be done, or nothing now. `head` is the segment being
-    /// written, and `slack` the bytes of garbage that may stay. A step that is not passed to [`Compaction::written`] is
-    /// repeated from the start of its segment.
-    pub(in crate::store) fn next(
+    /// Makes one step: gathers its changes, and passes them to `commit`, which returns whether they were written. Returns the
+    /// number of messages that were moved; `None`: nothing is to be done, or nothing now. `head` is the segment being written,
+    /// and `slack` the bytes of garbage that may stay. A step that was not written is repeated from the start of its segment.
+    pub(in crate::store) fn step(
         &mut self,
         source: &Source<'_>,
         head: Option<Seq>,
         slack: u64,
-    ) -> Option<Step> {
+        commit: impl FnOnce(&mut [Change]) -> bool,
+    ) -> Option<usize> {
         while self.scan.is_none() {
             let seq = locked(source.index).victim(head, slack, &self.unmovable)?;
             match Scan::open(&*source.reader.fs, &source.reader.journal, seq, false) {
@@ -77,24 +63,17 @@ impl Compaction {
             }
         }
         let (seq, mut scan) = self.scan.take()?;
-        let (changes, ended) = source.gather(&mut scan);
-        Some(Step {
-            changes,
-            seq,
-            scan,
-            ended,
-        })
-    }
-
-    /// Continues after a step whose changes were written.
-    pub(in crate::store) fn written(&mut self, step: Step, index: &Mutex<Index>) {
-        let Step { seq, scan, ended, .. } = step;
+        let (mut changes, ended) = source.gather(&mut scan);
+        if !commit(&mut changes) {
+            return None;
+        }
         if !ended {
             self.scan = Some((seq, scan));
-        } else if locked(index).is_pinned(seq) {
+        } else if locked(source.index).is_pinned(seq) {
             self.unmovable.insert(seq);
             tracing::warn!(segment = %layout::segment_name(seq), "holds a message that cannot be read, and stays");
         }
+        Some(changes.iter().map(|change| change.messages().len()).sum())
     }
 }
 

@@ -2,12 +2,13 @@
 
 use crate::clock::Timestamp;
 use crate::id::MessageId;
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The kind of a problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[display(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ProblemKind {
     /// Bytes that differ from what was written.
@@ -19,26 +20,13 @@ pub enum ProblemKind {
     /// A message that is in two places.
     Duplicated,
     /// A message that is still in the queue after its expiry. Its next attempt is its last.
+    #[display("too old")]
     TooOld,
     /// Intact, but in the wrong place: a pair that does not match its checksum or name, a segment or a log file with
     /// the name of another one.
     Mismatched,
     /// An archived pair that cannot be recovered as it is.
     Unreadable,
-}
-
-impl fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Damaged => "damaged",
-            Self::Torn => "torn",
-            Self::Orphaned => "orphaned",
-            Self::Duplicated => "duplicated",
-            Self::TooOld => "too old",
-            Self::Mismatched => "mismatched",
-            Self::Unreadable => "unreadable",
-        })
-    }
 }
 
 /// One problem.

@@ -6,8 +6,8 @@
 //! calls about twice a second, checks everything else. Nothing is changed here.
 
 use crate::store::dir::DirLock;
-use crate::store::error::OpenError;
-use crate::store::fs::{Fs, FsDir, FsFile, Identity};
+use crate::store::error::{Attempted as _, OpenError};
+use crate::store::fs::{Fs, FsFile, Identity};
 use crate::store::journal::index::Index;
 use crate::store::layout::{self, Seq};
 use crate::store::mutex::locked;
@@ -26,7 +26,7 @@ pub(in crate::store) struct OpenFiles {
 
 #[derive(Debug)]
 struct Open {
-    journal: Arc<dyn FsDir>,
+    journal: Arc<dyn FsFile>,
     /// The identity of each segment when it was first seen.
     segments: BTreeMap<Seq, Identity>,
     lock: DirLock,
@@ -36,7 +36,7 @@ impl OpenFiles {
     /// Opens the journal's directory of the spool in `dir`, which is locked.
     pub(in crate::store) fn new(fs: &dyn Fs, dir: &Path, lock: DirLock) -> Result<Self, OpenError> {
         let journal = dir.join(layout::JOURNAL);
-        let journal = fs.open_dir(&journal).map_err(OpenError::io("open", &journal))?;
+        let journal = fs.open_dir(&journal).on("open", &journal)?;
         Ok(Self {
             dir: dir.to_owned(),
             open: Mutex::new(Some(Open {

@@ -7,7 +7,7 @@
 //! only the system's cache holds. Only then are the ends of segments written to their headers: until then, events of
 //! the lost part are written again.
 
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Fs, FsFile, Mode, ops};
 use crate::store::journal::frame::{self, Header, Place};
 use crate::store::journal::replay::{DamagedRange, Replay, Trailing, Unsealed};
@@ -62,7 +62,7 @@ pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Resu
         touched.change(unsealed.seq, "write", |file| seal(file, unsealed))?;
     }
     touched.sync()?;
-    fs.sync_dir(&journal).map_err(OpenError::io("sync", &journal))?;
+    fs.sync_dir(&journal).on("sync", &journal)?;
     Ok(damage)
 }
 
@@ -85,11 +85,11 @@ impl Touched<'_> {
             Entry::Occupied(there) => there.into_mut(),
             Entry::Vacant(free) => {
                 let file = self.fs.open(&path, Mode::Write);
-                free.insert((file.map_err(OpenError::io("open", &path))?, false))
+                free.insert((file.on("open", &path)?, false))
             }
         };
         *dirty = true;
-        change(&**file).map_err(OpenError::io(action, &path))
+        change(&**file).on(action, &path)
     }
 
     /// Cuts off what follows the end, but never the header: it is written there if there is none.
@@ -101,7 +101,7 @@ impl Touched<'_> {
     fn sync(&mut self) -> Result<(), OpenError> {
         for (seq, (file, dirty)) in self.files.iter_mut().filter(|(_, (_, dirty))| *dirty) {
             let path = layout::segment_path(self.journal, *seq);
-            file.sync_data().map_err(OpenError::io("sync", &path))?;
+            file.sync_data().on("sync", &path)?;
             *dirty = false;
         }
         Ok(())
@@ -115,7 +115,7 @@ fn keep_torn(fs: &dyn Fs, dir: &Path, all: &[Trailing]) {
         let (file, bytes) = (layout::segment_file(trailing.seq), trailing.torn);
         let kept = set_aside(fs, dir, &trailing.copy(dir)).and_then(|name| {
             let corrupt = dir.join(CORRUPT);
-            fs.sync_dir(&corrupt).map_err(OpenError::io("sync", &corrupt))?;
+            fs.sync_dir(&corrupt).on("sync", &corrupt)?;
             Ok(name)
         });
         let text = "the end of a write that was not finished is cut off";
@@ -147,7 +147,7 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Dama
     }
     if all.iter().any(|range| !range.unreadable) {
         let corrupt = dir.join(CORRUPT);
-        fs.sync_dir(&corrupt).map_err(OpenError::io("sync", &corrupt))?;
+        fs.sync_dir(&corrupt).on("sync", &corrupt)?;
     }
     Ok(damage)
 }
@@ -167,6 +167,13 @@ impl Trailing {
 }
 
 impl Copy {
+    /// The parts in which it is copied: the offset from its start, and the length.
+    fn chunks(&self) -> impl Iterator<Item = (u64, usize)> + use<> {
+        let length = self.length;
+        let left = move |at| usize::try_from(length - at).map_or(CHUNK, |left| left.min(CHUNK));
+        (0..length).step_by(CHUNK).map(move |at| (at, left(at)))
+    }
+
     fn of_segment(dir: &Path, seq: Seq, offset: u64, length: u64) -> Self {
         Self {
             source: layout::segment_path(&dir.join(JOURNAL), seq),
@@ -190,27 +197,27 @@ pub(in crate::store) struct Copy {
 /// Makes the copy and returns its name in `corrupt/`. The name is durable after a sync of that directory.
 pub(in crate::store) fn set_aside(fs: &dyn Fs, dir: &Path, copy: &Copy) -> Result<String, OpenError> {
     let corrupt = dir.join(CORRUPT);
-    let file = fs
-        .open(&copy.source, Mode::Read)
-        .map_err(OpenError::io("open", &copy.source))?;
-    let mut from = Window::new(file).map_err(OpenError::io("read", &copy.source))?;
+    let file = fs.open(&copy.source, Mode::Read).on("open", &copy.source)?;
+    let mut from = Window::new(file).on("read", &copy.source)?;
     for number in 0..MAX_COPIES {
         let name = layout::numbered_copy_name(&copy.name, number);
         let path = corrupt.join(&name);
         match fs.open(&path, Mode::Read) {
             // Copied by an earlier start that was interrupted.
-            Ok(there) if same(&mut from, copy, &there).map_err(OpenError::io("read", &path))? => {
+            Ok(there) if same(&mut from, copy, &there).on("read", &path)? => {
                 return Ok(name);
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                copy_to(fs, &corrupt, &path, &mut from, copy).map_err(OpenError::io("write", &path))?;
+                copy_to(fs, &corrupt, &path, &mut from, copy).on("write", &path)?;
                 return Ok(name);
             }
-            Err(error) => return Err(OpenError::io("open", &path)(error)),
+            Err(error) => return Err(OpenError::io("open", &path, error)),
         }
     }
-    Err(OpenError::io("find a free name for damage in", &corrupt)(
+    Err(OpenError::io(
+        "find a free name for damage in",
+        &corrupt,
         io::ErrorKind::AlreadyExists.into(),
     ))
 }
@@ -225,14 +232,12 @@ fn copy_to(fs: &dyn Fs, corrupt: &Path, path: &Path, from: &mut Window, copy: &C
 }
 
 fn write_copy(to: &dyn FsFile, from: &mut Window, copy: &Copy) -> io::Result<()> {
-    let mut at = 0;
-    while at < copy.length {
-        let chunk = from.bytes(copy.offset + at, chunk_len(copy.length - at))?;
-        if chunk.is_empty() {
+    for (at, length) in copy.chunks() {
+        let chunk = from.bytes(copy.offset + at, length)?;
+        if chunk.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         to.write_at(at, chunk)?;
-        at += chunk.len() as u64;
     }
     to.sync_data()
 }
@@ -242,19 +247,12 @@ fn same(from: &mut Window, copy: &Copy, there: &Arc<dyn FsFile>) -> io::Result<b
         return Ok(false);
     }
     let mut there = Window::new(Arc::clone(there))?;
-    let mut at = 0;
-    while at < copy.length {
-        let length = chunk_len(copy.length - at);
+    for (at, length) in copy.chunks() {
         if from.bytes(copy.offset + at, length)? != there.bytes(at, length)? {
             return Ok(false);
         }
-        at += length as u64;
     }
     Ok(true)
-}
-
-fn chunk_len(left: u64) -> usize {
-    usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
 }
 
 /// Rewrites the header with the end of the segment, which is synced. Without a frame the salt is not needed.

@@ -70,54 +70,55 @@ pub(in crate::store) struct Scope<'a> {
     pub(in crate::store) findings: &'a Mutex<Findings>,
     /// The segment that is being written.
     pub(in crate::store) head: &'a dyn Fn() -> Option<Seq>,
+    /// The result so far.
+    pub(in crate::store) step: Scrubbed,
 }
 
 impl Scrub {
     /// Reads the next `bytes`, and at most one frame or pair more. The segment that is being written is skipped.
-    pub(in crate::store) fn step(&mut self, scope: &Scope<'_>, bytes: u64) -> Scrubbed {
-        let mut step = Scrubbed::default();
-        while step.bytes < bytes && !step.pass_over {
+    pub(in crate::store) fn step(&mut self, mut scope: Scope<'_>, bytes: u64) -> Scrubbed {
+        while scope.step.bytes < bytes && !scope.step.pass_over {
             let Some((seq, mut scan)) = self.scan.take() else {
                 if self.pairs.is_none()
                     && let Some(seq) = scope.next_cold(self.done)
                 {
                     self.done = Some(seq);
-                    self.scan = scope.begin(seq, &mut step);
+                    self.scan = scope.begin(seq);
                     continue;
                 }
-                let pairs = self.pairs.get_or_insert_with(|| scope.pairs(&mut step));
+                let pairs = self.pairs.get_or_insert_with(|| scope.pairs());
                 if let Some((archive, id)) = pairs.pop() {
-                    scope.scrub_pair(archive, id, &mut step);
+                    scope.scrub_pair(archive, id);
                     continue;
                 }
                 (self.done, self.pairs) = (None, None);
                 let mut findings = locked(scope.findings);
                 findings.before = std::mem::take(&mut findings.found);
-                step.pass_over = true;
+                scope.step.pass_over = true;
                 continue;
             };
             let before = scan.end();
             let item = scan.next();
-            step.bytes += scan.end().saturating_sub(before);
+            scope.step.bytes += scan.end().saturating_sub(before);
             match item {
                 Ok(Some(Item::Frame { .. })) => self.scan = Some((seq, scan)),
                 Ok(Some(Item::Damage(bad))) => {
                     self.scan = Some((seq, scan));
                     let end = bad.offset + bad.length;
-                    scope.note(seq, &bad, end, &mut step);
+                    scope.note(seq, &bad, end);
                 }
                 // In a complete segment there is no torn end.
-                Ok(Some(Item::Tail(bad))) => scope.note(seq, &bad, u64::MAX, &mut step),
+                Ok(Some(Item::Tail(bad))) => scope.note(seq, &bad, u64::MAX),
                 // A start gives a header to segments that were never written.
                 Ok(None) => {
                     if let Some(bad) = scan.nothing_left() {
-                        scope.note(seq, &bad, u64::MAX, &mut step);
+                        scope.note(seq, &bad, u64::MAX);
                     }
                 }
-                Err(error) => scope.unreadable(seq, before, &error, &mut step),
+                Err(error) => scope.unreadable(seq, before, &error),
             }
         }
-        step
+        scope.step
     }
 }
 
@@ -130,26 +131,26 @@ impl Scope<'_> {
         (Some(next) != head).then_some(next)
     }
 
-    fn begin(&self, seq: Seq, step: &mut Scrubbed) -> Option<(Seq, Scan)> {
+    fn begin(&mut self, seq: Seq) -> Option<(Seq, Scan)> {
         let file = self.fs.open(&layout::segment_path(self.journal, seq), Mode::Read);
         let scan = file.and_then(|file| {
             file.forget_cached();
             Scan::new(file, seq, true)
         });
-        let unreadable = |error| self.unreadable(seq, 0, &ScanError::Io(error), step);
+        let unreadable = |error| self.unreadable(seq, 0, &ScanError::Io(error));
         scan.map_err(unreadable).ok().map(|scan| (seq, scan))
     }
 
-    fn unreadable(&self, seq: Seq, at: u64, error: &ScanError, step: &mut Scrubbed) {
+    fn unreadable(&mut self, seq: Seq, at: u64, error: &ScanError) {
         let reason = match error {
             ScanError::Io(error) => format!("cannot be read from {at} on: {error}"),
             ScanError::Newer(what) => format!("{what} at {at}"),
         };
-        self.found(seq, reason, step);
+        self.found(seq, reason);
     }
 
     /// Reports damage, with the ids of the messages up to `end` that are affected.
-    fn note(&self, seq: Seq, bad: &Bad, end: u64, step: &mut Scrubbed) {
+    fn note(&mut self, seq: Seq, bad: &Bad, end: u64) {
         let range = bad.offset..end;
         let hit = locked(self.index)
             .iter()
@@ -164,53 +165,46 @@ impl Scope<'_> {
             many => format!("{} messages", many.len()),
         };
         let what = format!("{} bytes at {}: {}; {whose}", bad.length, bad.offset, bad.reason);
-        self.found(seq, what, step);
+        self.found(seq, what);
     }
 
-    fn found(&self, seq: Seq, what: String, step: &mut Scrubbed) {
+    fn found(&mut self, seq: Seq, what: String) {
         // Otherwise it was deleted meanwhile.
         if locked(self.index).is_on_disk(seq) {
-            self.report(layout::segment_file(seq), None, true, what, step);
+            self.report(layout::segment_file(seq), None, true, what);
         }
     }
 
     /// All archived pairs.
-    fn pairs(&self, step: &mut Scrubbed) -> Vec<(Archive, MessageId)> {
+    fn pairs(&mut self) -> Vec<(Archive, MessageId)> {
         let mut all = Vec::new();
         for archive in Archive::ALL {
             match ArchiveDir::new(self.fs, self.spool, archive).ids() {
                 Ok(ids) => all.extend(ids.into_iter().map(|id| (archive, id))),
-                Err(error) => self.report(archive.name().to_owned(), None, false, error.to_string(), step),
+                Err(error) => self.report(archive.name().to_owned(), None, false, error.to_string()),
             }
         }
         all
     }
 
     /// Reads one pair and checks its checksum. A pair that a person edited has none, and must only be readable.
-    fn scrub_pair(&self, archive: Archive, id: MessageId, step: &mut Scrubbed) {
+    fn scrub_pair(&mut self, archive: Archive, id: MessageId) {
         let text = layout::archived_file(archive.name(), id, layout::TEXT);
         if let Ok(file) = self.fs.open(&self.spool.join(&text), Mode::Read) {
             file.forget_cached();
         }
         // Reading the metadata alone counts too.
-        step.bytes += 1;
+        self.step.bytes += 1;
         let pair = ArchiveDir::new(self.fs, self.spool, archive).read(id);
         match pair.map(|pair| pair.map_err(PairError::reason)) {
-            Some(Ok((_, body))) => step.bytes += body.len() as u64,
-            Some(Err(reason)) => self.report(text, Some(id), false, reason, step),
+            Some(Ok((_, body))) => self.step.bytes += body.len() as u64,
+            Some(Err(reason)) => self.report(text, Some(id), false, reason),
             // It was recovered or purged meanwhile.
             None => {}
         }
     }
 
-    fn report(
-        &self,
-        file: String,
-        id: Option<MessageId>,
-        repairable: bool,
-        what: String,
-        step: &mut Scrubbed,
-    ) {
+    fn report(&mut self, file: String, id: Option<MessageId>, repairable: bool, what: String) {
         let finding = Finding {
             problem: ProblemKind::Damaged,
             file,
@@ -220,7 +214,7 @@ impl Scope<'_> {
         };
         let mut findings = locked(self.findings);
         if !findings.before.contains(&finding) && !findings.found.contains(&finding) {
-            step.new_findings.push(finding.clone());
+            self.step.new_findings.push(finding.clone());
         }
         if findings.found.len() < MAX_FINDINGS && !findings.found.contains(&finding) {
             findings.found.push(finding);

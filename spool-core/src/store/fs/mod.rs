@@ -99,14 +99,14 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// Those of the system.
-    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>>;
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsFile>>;
 
-    /// Opens `dir` for one [`FsDir::sync`].
+    /// Opens `dir` for one [`FsFile::sync_data`].
     ///
     /// # Errors
     /// Those of the system. After an error it is unknown which names are durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.open_dir(dir)?.sync()
+        self.open_dir(dir)?.sync_data()
     }
 
     /// Bytes this process may still write to the file system of `path`.
@@ -135,28 +135,8 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>>;
 }
 
-/// An open directory.
-pub trait FsDir: Send + Sync + fmt::Debug {
-    /// Makes every name in it durable: created, renamed and unlinked ones.
-    ///
-    /// # Errors
-    /// Those of the system. After an error it is unknown which names are durable.
-    fn sync(&self) -> io::Result<()>;
-
-    /// Its identity.
-    ///
-    /// # Errors
-    /// Those of the system.
-    fn identity(&self) -> io::Result<Identity>;
-
-    /// Locks the directory for this handle until it is dropped; `false` when another handle has the lock.
-    ///
-    /// # Errors
-    /// Those of the system.
-    fn try_lock(&self) -> io::Result<bool>;
-}
-
-/// An open file. Reads and writes name their offset, so that a handle can be shared.
+/// An open file, or an open directory, which has an identity, a lock and names to sync, and nothing to read or write. Reads
+/// and writes name their offset, so that a handle can be shared.
 pub trait FsFile: Send + Sync + fmt::Debug {
     /// Reads into `buffer` until it is full or the file ends; returns the number of bytes.
     ///
@@ -203,17 +183,18 @@ pub trait FsFile: Send + Sync + fmt::Debug {
         Ok(self.identity()?.size)
     }
 
-    /// Makes everything written durable, the length of the file included.
+    /// Makes everything written durable, the length of the file included; of a directory every name in it: created,
+    /// renamed and unlinked ones.
     ///
     /// # Errors
     /// Those of the system. Must not be called again after an error: it would succeed and prove nothing.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Asks the system to read the whole file into its cache. Optional.
-    fn read_ahead(&self);
+    fn read_ahead(&self) {}
 
     /// Asks the system to drop its cache of the file, so that the next reads come from the disk. Optional.
-    fn forget_cached(&self);
+    fn forget_cached(&self) {}
 
     /// Locks the file for this handle until it is dropped; `false` when another handle has the lock.
     ///

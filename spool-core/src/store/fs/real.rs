@@ -1,7 +1,7 @@
 //! The system's files. Only this file uses `std::fs` and `fs2`. Directories are created with mode 0700 and files with
 //! 0600, whatever the umask. A symbolic link, a pipe or a device in place of a file or a directory is an error.
 
-use crate::store::fs::{Fs, FsDir, FsFile, Identity, Mode};
+use crate::store::fs::{Fs, FsFile, Identity, Mode};
 use fs2::FileExt as _;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -37,7 +37,10 @@ impl Fs for RealFs {
         if mode == Mode::Create && found.mode() & ALL != FILE {
             file.set_permissions(Permissions::from_mode(FILE))?;
         }
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile {
+            file,
+            sync: File::sync_data,
+        }))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
@@ -71,8 +74,11 @@ impl Fs for RealFs {
         std::fs::remove_file(path)
     }
 
-    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
-        Ok(Arc::new(RealDir(File::open(dir)?)))
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(RealFile {
+            file: File::open(dir)?,
+            sync: File::sync_all,
+        }))
     }
 
     fn available_space(&self, path: &Path) -> io::Result<u64> {
@@ -116,40 +122,18 @@ fn identity(found: &Metadata) -> Identity {
     }
 }
 
-/// Takes an advisory lock that ends with the handle; `false` when another handle has it.
-fn try_lock(file: &File) -> io::Result<bool> {
-    match fs2::FileExt::try_lock_exclusive(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[derive(Debug)]
-struct RealDir(File);
-
-impl FsDir for RealDir {
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
-    }
-
-    fn identity(&self) -> io::Result<Identity> {
-        Ok(identity(&self.0.metadata()?))
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        try_lock(&self.0)
-    }
+struct RealFile {
+    file: File,
+    /// `fdatasync` of a directory need not make its names durable.
+    sync: fn(&File) -> io::Result<()>,
 }
-
-#[derive(Debug)]
-struct RealFile(File);
 
 impl FsFile for RealFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, offset + done as u64) {
+            match self.file.read_at(rest, offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -160,44 +144,48 @@ impl FsFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, size) {
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, size) {
             // Falls back to writing zeros. An error there may be of any kind: `posix_fallocate` does not set `errno`.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.allocate(size),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.file.allocate(size),
             done => Ok(done?),
         }
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 
     fn is_shared(&self) -> io::Result<bool> {
-        let found = self.0.metadata()?;
+        let found = self.file.metadata()?;
         Ok(found.nlink() > 1 || foreign(&found).is_some())
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(identity(&self.0.metadata()?))
+        Ok(identity(&self.file.metadata()?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        (self.sync)(&self.file)
     }
 
     fn read_ahead(&self) {
-        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::WillNeed);
     }
 
     fn forget_cached(&self) {
         // A hint: dirty or used pages stay.
-        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        try_lock(&self.0)
+        match fs2::FileExt::try_lock_exclusive(&self.file) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -9,13 +9,13 @@
 
 pub use super::sim_disk::OpKind;
 use super::sim_disk::{Change, DIRECTORY, Disk, Fault, Node, Scope, SharedDisk};
-use super::sim_file::{SimDir, SimFile};
-use super::{Fs, FsDir, FsFile, Identity, Mode};
+use super::sim_file::SimFile;
+use super::{Fs, FsFile, Identity, Mode};
 use crate::store::mutex::locked;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What happens to unsynced data and names at a power cut.
@@ -214,11 +214,7 @@ impl Fs for SimFs {
                 disk.inode_of(path)?
             }
         };
-        Ok(Arc::new(SimFile {
-            disk: self.0.clone(),
-            number,
-            lock: OnceLock::new(),
-        }))
+        Ok(SimFile::of(&self.0, Some(number), path))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
@@ -268,13 +264,10 @@ impl Fs for SimFs {
         Ok(())
     }
 
-    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsFile>> {
         self.disk().allow(OpKind::Open)?;
         self.dir_mode(dir)?;
-        Ok(Arc::new(SimDir {
-            disk: self.0.clone(),
-            path: dir.to_owned(),
-        }))
+        Ok(SimFile::of(&self.0, None, dir))
     }
 
     fn available_space(&self, _path: &Path) -> io::Result<u64> {

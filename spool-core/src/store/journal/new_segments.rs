@@ -2,7 +2,7 @@
 
 use super::write_error::{WriteError, failed, refused};
 use crate::store::error::{Failure, StoreError};
-use crate::store::fs::{Fs, FsDir, FsFile, Mode};
+use crate::store::fs::{Fs, FsFile, Mode};
 use crate::store::layout::{self, SPARE, Seq};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(in crate::store) struct NewSegments {
     /// Bytes of a segment.
     size: u64,
     /// The journal's directory, kept open so that its sync needs no descriptor.
-    dir: Option<Arc<dyn FsDir>>,
+    dir: Option<Arc<dyn FsFile>>,
     /// The next segment, kept open for the same reason.
     spare: Option<Arc<dyn FsFile>>,
     failed: Option<(Instant, StoreError)>,
@@ -150,7 +150,7 @@ impl NewSegments {
     pub(in crate::store) fn sync_dir(&mut self) -> Result<(), Failure> {
         self.syncs += 1;
         let synced = match &self.dir {
-            Some(dir) => dir.sync(),
+            Some(dir) => dir.sync_data(),
             None => self.fs.sync_dir(&self.journal),
         };
         synced.map_err(failed("sync the journal's directory"))

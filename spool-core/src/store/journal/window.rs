@@ -97,70 +97,64 @@ impl Window {
         Ok(self.buffer.get(from..).unwrap_or_default())
     }
 
-    /// The checksum of the bytes from `at` to `end`.
-    pub(in crate::store) fn checksum(&mut self, mut at: u64, end: u64) -> io::Result<u32> {
-        let mut crc = 0;
-        while at < end {
+    /// Calls `find` with each part of the file from `at` on and its offset, until it finds something.
+    fn search<T>(
+        &mut self,
+        mut at: u64,
+        mut find: impl FnMut(u64, &[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
             let chunk = self.chunk(at)?;
-            let length = chunk.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else {
-                break;
-            };
-            crc = crc32c::crc32c_append(crc, bytes);
-            at += length as u64;
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            if let Some(found) = find(at, chunk) {
+                return Ok(Some(found));
+            }
+            at += chunk.len() as u64;
+        }
+    }
+
+    /// The checksum of the bytes from `at` to `end`.
+    pub(in crate::store) fn checksum(&mut self, at: u64, end: u64) -> io::Result<u32> {
+        let mut crc = 0;
+        if at < end {
+            self.search(at, |at, chunk| {
+                let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+                crc = crc32c::crc32c_append(crc, chunk.get(..left).unwrap_or(chunk));
+                (left <= chunk.len()).then_some(())
+            })?;
         }
         Ok(crc)
     }
 
     /// The offset of the first byte from `at` on that is not zero.
-    pub(in crate::store) fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(None);
-            }
-            if let Some(found) = position_nonzero(chunk) {
-                return Ok(Some(at + found as u64));
-            }
-            at += chunk.len() as u64;
-        }
+    pub(in crate::store) fn first_nonzero(&mut self, at: u64) -> io::Result<Option<u64>> {
+        self.search(at, |at, chunk| Some(at + position_nonzero(chunk)? as u64))
     }
 
     /// The offset after the last byte from `at` on that is not zero.
-    pub(in crate::store) fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
+    pub(in crate::store) fn end_of_content(&mut self, at: u64) -> io::Result<u64> {
         let mut end = at;
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(end);
-            }
-            if position_nonzero(chunk).is_some()
-                && let Some(last) = chunk.iter().rposition(|byte| *byte != 0)
-            {
-                end = at + last as u64 + 1;
-            }
-            at += chunk.len() as u64;
-        }
+        self.search(at, |at, chunk| {
+            position_nonzero(chunk)?;
+            end = at + chunk.iter().rposition(|byte| *byte != 0)? as u64 + 1;
+            None::<()>
+        })?;
+        Ok(end)
     }
 
     /// The first offset from `at` on of `pattern`.
     pub(in crate::store) fn find(&mut self, mut at: u64, pattern: [u8; 4]) -> io::Result<Option<u64>> {
         let [first, ..] = pattern;
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(None);
+        let begin = |at, chunk: &[u8]| Some(at + memchr::memchr(first, chunk)? as u64);
+        while let Some(found) = self.search(at, begin)? {
+            if self.bytes(found, pattern.len())? == pattern {
+                return Ok(Some(found));
             }
-            let Some(found) = chunk.iter().position(|byte| *byte == first) else {
-                at += chunk.len() as u64;
-                continue;
-            };
-            at += found as u64;
-            if self.bytes(at, pattern.len())? == pattern {
-                return Ok(Some(at));
-            }
-            at += 1;
+            at = found + 1;
         }
+        Ok(None)
     }
 }
 

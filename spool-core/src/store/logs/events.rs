@@ -219,37 +219,30 @@ impl EventLog {
     /// See [`Store::events_after`](crate::store::Store::events_after).
     pub(in crate::store) fn after(&self, cursor: &mut EventCursor, limit: usize) -> io::Result<Vec<Event>> {
         let mut page = Page::new(cursor, limit);
-        self.read(&mut page)?;
-        Ok(page.events)
+        let mut tried = None;
+        loop {
+            let (parts, dir, waiting) = self.snapshot();
+            match self.read_parts(&parts, &dir, &mut page) {
+                // The oldest file was deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
+                    tried = parts.front().copied();
+                    page.cursor.place = None;
+                    continue;
+                }
+                Err(error) => return Err(error),
+                Ok(false) => {}
+                Ok(true) => {
+                    let mut waiting = waiting.into_iter();
+                    while waiting.next().is_some_and(|event| page.take(event, None)) {}
+                }
+            }
+            return Ok(page.events);
+        }
     }
 
     /// The number of the last event.
     pub(in crate::store) fn last(&self) -> u64 {
         locked(&self.inner).last
-    }
-
-    fn read(&self, page: &mut Page<'_>) -> io::Result<()> {
-        let mut tried = None;
-        loop {
-            let (parts, dir, waiting) = self.snapshot();
-            match self.read_parts(&parts, &dir, page) {
-                // The oldest file was deleted meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
-                    tried = parts.front().copied();
-                    page.cursor.place = None;
-                }
-                Err(error) => return Err(error),
-                Ok(false) => return Ok(()),
-                Ok(true) => {
-                    for event in waiting {
-                        if !page.take(event, None) {
-                            break;
-                        }
-                    }
-                    return Ok(());
-                }
-            }
-        }
     }
 
     /// The current files, and the events that could not be written to them.

@@ -133,7 +133,7 @@ impl LogFiles {
         };
         let head = self.head.as_ref().filter(|_| self.dirty > 0);
         let synced = head.map_or(Ok(()), |head| head.sync_data());
-        let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync()));
+        let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync_data()));
         (self.dirty, self.unnamed) = (0, false);
         if let Err(error) = &synced {
             let text = format!("sync {}: {error}", self.dir.display());

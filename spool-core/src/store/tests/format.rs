@@ -309,7 +309,7 @@ fn what_a_newer_program_wrote_is_refused_and_kept() {
         let refusals = [
             try_open(&fs).map(drop),
             count_from_disk_on(arc(), Path::new(DIR)).map(drop),
-            status_from_disk_on(arc(), Path::new(DIR), &mut |_| ()),
+            mail_from_disk_on(arc(), Path::new(DIR), &mut |_, _| ()).map(drop),
             checkup_on(arc(), Path::new(DIR), Timestamp(1), false, &mut || {}).map(drop),
             checkup_on(arc(), Path::new(DIR), Timestamp(1), true, &mut || {}).map(drop),
         ];

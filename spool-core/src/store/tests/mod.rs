@@ -39,6 +39,7 @@ use super::journal::scan::{Item, Scan};
 use super::journal::segment::{self, End, HeaderKind};
 use super::layout::{self, Seq};
 use super::mutex::locked;
+use super::offline::mail_from_disk_on;
 use super::open::MIN_SEGMENT;
 use super::*;
 use crate::address::Address;

@@ -139,7 +139,7 @@ fn a_look_from_outside_sees_what_is_live() {
     all_ok(&store.commit(&mut [finish(5), defer(6, 7777)]));
     assert_eq!(count_from_disk_on(arc(), Path::new(DIR)).unwrap(), 37);
     let mut seen = Vec::new();
-    status_from_disk_on(arc(), Path::new(DIR), &mut |message| seen.push(message)).unwrap();
+    mail_from_disk_on(arc(), Path::new(DIR), &mut |message, _| seen.push(message)).unwrap();
     seen.sort_by_key(|message| message.id);
     assert_eq!(seen.len(), 37);
     for message in seen {

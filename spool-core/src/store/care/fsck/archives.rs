@@ -5,7 +5,7 @@ use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
 use crate::store::care::finding::ProblemKind;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::ops;
 use crate::store::layout::{self, METADATA, METADATA_DRAFT, TEXT};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ impl Examined<'_> {
         let mut before = BTreeSet::new();
         for archive in Archive::ALL {
             let path = self.dir.join(archive.name());
-            let names = ops::names(&**self.fs, &path).map_err(OpenError::io("list", &path))?;
+            let names = ops::names(&**self.fs, &path).on("list", &path)?;
             let of = |kind: &'static str| -> BTreeSet<MessageId> {
                 let ids = names.iter().filter_map(|name| layout::archived_id(name, kind));
                 ids.collect()
@@ -33,7 +33,7 @@ impl Examined<'_> {
                 } else if before.contains(id) {
                     let file = layout::archived_file(archive.name(), *id, METADATA);
                     let what = "is also in the other archive".to_owned();
-                    self.note(ProblemKind::Duplicated, file, Some(*id), what);
+                    self.note(ProblemKind::Duplicated, file, Some(*id), what, None);
                 } else {
                     self.pair(archive, *id);
                 }
@@ -52,20 +52,18 @@ impl Examined<'_> {
             .filter(|(_, there)| *there)
         {
             let file = layout::archived_file(archive.name(), id, kind);
-            let copy = self.whole(&file)?;
+            let repair = Some((Act::Archive, Some(self.whole(&file)?)));
             let what = "is also in the queue, which counts".to_owned();
-            let problem = ProblemKind::Duplicated;
-            self.note_repairable(problem, file, Some(id), what, Act::Archive, Some(copy));
+            self.note(ProblemKind::Duplicated, file, Some(id), what, repair);
         }
         Ok(())
     }
 
     fn lone_text(&mut self, archive: Archive, id: MessageId) -> Result<(), OpenError> {
         let file = layout::archived_file(archive.name(), id, TEXT);
-        let copy = Some(self.whole(&file)?);
-        let act = Act::Unlink(self.dir.join(&file));
+        let repair = Some((Act::Unlink(self.dir.join(&file)), Some(self.whole(&file)?)));
         let what = format!("a text without its .{METADATA}");
-        self.note_repairable(ProblemKind::Orphaned, file, Some(id), what, act, copy);
+        self.note(ProblemKind::Orphaned, file, Some(id), what, repair);
         Ok(())
     }
 
@@ -79,7 +77,7 @@ impl Examined<'_> {
             Err(PairError::Mismatched(what)) => (ProblemKind::Mismatched, what),
         };
         let file = layout::archived_file(archive.name(), id, METADATA);
-        self.note(problem, file, Some(id), what);
+        self.note(problem, file, Some(id), what, None);
     }
 
     fn other_names(&mut self, archive: Archive, names: &[String]) {
@@ -88,10 +86,16 @@ impl Examined<'_> {
             let of = |kind| layout::archived_id(name, kind).is_some();
             if layout::is_archived_draft(name) {
                 let what = "incomplete, or partly deleted".to_owned();
-                self.note_repairable(ProblemKind::Orphaned, file, None, what, Act::Archive, None);
+                self.note(
+                    ProblemKind::Orphaned,
+                    file,
+                    None,
+                    what,
+                    Some((Act::Archive, None)),
+                );
             } else if !of(TEXT) && !of(METADATA) {
                 let what = "its name is not that of a message".to_owned();
-                self.note(ProblemKind::Orphaned, file, None, what);
+                self.note(ProblemKind::Orphaned, file, None, what, None);
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::store::care::finding::{Finding, ProblemKind, Repair};
 use crate::store::care::recovery::Copy;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Fs, Mode, is_shortage};
 use crate::store::layout;
 use crate::store::logs::lines::LogFile;
@@ -77,15 +77,25 @@ pub(super) struct Examined<'a> {
 }
 
 impl Examined<'_> {
-    /// Notes a problem that `--repair` cannot repair.
-    pub(super) fn note(&mut self, problem: ProblemKind, file: String, id: Option<MessageId>, what: String) {
-        self.found.findings.push(Finding {
+    /// Notes a problem, and how `--repair` can repair it, with what is copied before.
+    pub(super) fn note(
+        &mut self,
+        problem: ProblemKind,
+        file: String,
+        id: Option<MessageId>,
+        what: String,
+        repair: Option<(Act, Option<Copy>)>,
+    ) {
+        let finding = Finding {
             problem,
             file,
             id,
             what,
-            repairable: false,
-        });
+            repairable: repair.is_some(),
+        };
+        self.found.findings.push(finding.clone());
+        self.plan
+            .extend(repair.map(|(act, copy)| Step { finding, act, copy }));
     }
 
     /// Notes a file that cannot be read or is not a regular file, so that the rest is still checked.
@@ -97,10 +107,10 @@ impl Examined<'_> {
     ) -> Result<Option<T>, OpenError> {
         match read {
             Ok(read) => Ok(Some(read)),
-            Err(error) if is_shortage(&error) => Err(OpenError::io("read", path)(error)),
+            Err(error) if is_shortage(&error) => Err(OpenError::io("read", path, error)),
             Err(error) => {
                 let what = format!("cannot be read: {error}");
-                self.note(ProblemKind::Damaged, file.to_owned(), None, what);
+                self.note(ProblemKind::Damaged, file.to_owned(), None, what, None);
                 Ok(None)
             }
         }
@@ -112,32 +122,10 @@ impl Examined<'_> {
         let opened = self.fs.open(&source, Mode::Read);
         let length = opened.and_then(|file| file.size());
         Ok(Copy {
-            length: length.map_err(OpenError::io("read", &source))?,
+            length: length.on("read", &source)?,
             name: layout::file_copy_name(file),
             offset: 0,
             source,
         })
-    }
-
-    /// Notes a problem that `act` repairs, after the `copy` was made.
-    pub(super) fn note_repairable(
-        &mut self,
-        problem: ProblemKind,
-        file: String,
-        id: Option<MessageId>,
-        what: String,
-        act: Act,
-        copy: Option<Copy>,
-    ) {
-        let repairable = true;
-        let finding = Finding {
-            problem,
-            file,
-            id,
-            what,
-            repairable,
-        };
-        self.found.findings.push(finding.clone());
-        self.plan.push(Step { finding, act, copy });
     }
 }

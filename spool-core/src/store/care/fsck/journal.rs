@@ -5,7 +5,7 @@ use crate::id::MessageId;
 use crate::message::{Message, Status};
 use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Mode, is_unreadable};
 use crate::store::journal::frame::Place;
 use crate::store::journal::reader::{Reader, Unread};
@@ -25,40 +25,31 @@ fn in_journal(name: &str) -> String {
 }
 
 impl Examined<'_> {
-    /// The segments whose header has the number of their name.
-    pub(super) fn own_segments(&self, journal: &Path) -> Result<Vec<Seq>, OpenError> {
-        let mut own = Vec::new();
-        for seq in replay::segments(&**self.fs, journal)? {
-            own.extend(self.number(journal, seq)?.is_none().then_some(seq));
-        }
-        Ok(own)
+    /// The segments, each with the number in its header if that is another one.
+    pub(super) fn segments(&self, journal: &Path) -> Result<BTreeMap<Seq, Option<Seq>>, OpenError> {
+        let all = replay::segments(&**self.fs, journal)?.into_iter();
+        all.map(|seq| Ok((seq, self.number(journal, seq)?))).collect()
     }
 
     /// Segments whose header has another number.
     pub(super) fn misnamed(&mut self, journal: &Path) -> Result<(), OpenError> {
-        let own = self.own_segments(journal)?;
-        let all = replay::segments(&**self.fs, journal)?;
-        let holds = |seqs: &[Seq], seq: &Seq| seqs.binary_search(seq).is_ok();
+        let all = self.segments(journal)?;
         let mut claimed = BTreeSet::new();
-        for seq in all.iter().copied().filter(|seq| !holds(&own, seq)) {
-            let Some(other) = self.number(journal, seq)? else {
-                continue;
-            };
-            let file = layout::segment_file(seq);
+        for (seq, other) in &all {
+            let Some(other) = *other else { continue };
+            let file = layout::segment_file(*seq);
             let what = format!("its header says that it is {}", layout::segment_name(other));
-            let path = layout::segment_path(journal, seq);
-            let (act, copy) = if holds(&own, &other) || claimed.contains(&other) {
-                (Act::Unlink(path), Some(self.whole(&file)?))
-            } else if holds(&all, &other) {
+            let path = layout::segment_path(journal, *seq);
+            let repair = match all.get(&other) {
                 // The segment with that name is misnamed too.
-                self.note(ProblemKind::Mismatched, file, None, what);
-                continue;
-            } else {
-                claimed.insert(other);
-                let to = layout::segment_path(journal, other);
-                (Act::Rename { from: path, to }, None)
+                Some(Some(_)) => None,
+                None if claimed.insert(other) => {
+                    let to = layout::segment_path(journal, other);
+                    Some((Act::Rename { from: path, to }, None))
+                }
+                Some(None) | None => Some((Act::Unlink(path), Some(self.whole(&file)?))),
             };
-            self.note_repairable(ProblemKind::Mismatched, file, None, what, act, copy);
+            self.note(ProblemKind::Mismatched, file, None, what, repair);
         }
         Ok(())
     }
@@ -72,14 +63,12 @@ impl Examined<'_> {
         let count = match read {
             // An unreadable segment stays where it is.
             Err(error) if is_unreadable(&error) => return Ok(None),
-            read => read.map_err(OpenError::io("read", &path))?,
+            read => read.on("read", &path)?,
         };
         let bytes = header.get(..count).unwrap_or_default();
         match segment::decode_header(bytes, seq) {
             HeaderKind::Other(other) => {
-                let own = self
-                    .holds_own_frames(&path, seq)
-                    .map_err(OpenError::io("read", &path))?;
+                let own = self.holds_own_frames(&path, seq).on("read", &path)?;
                 Ok((!own).then_some(other))
             }
             HeaderKind::Unwritten | HeaderKind::Own { .. } | HeaderKind::Newer(_) | HeaderKind::Bad => {
@@ -103,29 +92,25 @@ impl Examined<'_> {
             let bad = &range.bad;
             let what = format!("{} bytes at {}: {}", bad.length, bad.offset, bad.reason);
             let file = layout::segment_file(range.seq);
-            if range.unreadable {
-                self.note(ProblemKind::Damaged, file, None, what);
-                continue;
-            }
-            let copy = range.copy(self.dir);
-            self.note_repairable(ProblemKind::Damaged, file, None, what, Act::Journal, copy);
+            let repair = (!range.unreadable).then(|| (Act::Journal, range.copy(self.dir)));
+            self.note(ProblemKind::Damaged, file, None, what, repair);
         }
         for trailing in replay.trailing.iter().filter(|trailing| trailing.torn > 0) {
             let what = format!(
                 "{} bytes at {} were never answered for",
                 trailing.torn, trailing.end
             );
-            let copy = Some(trailing.copy(self.dir));
+            let repair = Some((Act::Journal, Some(trailing.copy(self.dir))));
             let file = layout::segment_file(trailing.seq);
-            self.note_repairable(ProblemKind::Torn, file, None, what, Act::Journal, copy);
+            self.note(ProblemKind::Torn, file, None, what, repair);
         }
-        let names = self.fs.list(journal).map_err(OpenError::io("list", journal))?;
+        let names = self.fs.list(journal).on("list", journal)?;
         for name in names {
             if name == SPARE {
                 self.spare(journal)?;
             } else if layout::parse_segment_name(&name).is_none() {
                 let what = "is no segment".to_owned();
-                self.note(ProblemKind::Orphaned, in_journal(&name), None, what);
+                self.note(ProblemKind::Orphaned, in_journal(&name), None, what, None);
             }
         }
         Ok(())
@@ -146,14 +131,14 @@ impl Examined<'_> {
             return Ok(());
         };
         let what = format!("{length} bytes at {offset} where nothing should be written");
-        let copy = Some(Copy {
+        let copy = Copy {
             source: path.clone(),
             name: layout::spare_copy_name(offset),
             offset,
             length,
-        });
-        let file = in_journal(SPARE);
-        self.note_repairable(ProblemKind::Damaged, file, None, what, Act::Unlink(path), copy);
+        };
+        let repair = Some((Act::Unlink(path), Some(copy)));
+        self.note(ProblemKind::Damaged, in_journal(SPARE), None, what, repair);
         Ok(())
     }
 
@@ -192,7 +177,7 @@ impl Examined<'_> {
                 Err(Unread::NotNow(reason)) => {
                     let file = layout::segment_file(entry.kept.add.seq);
                     let what = format!("message {id}: cannot be read now: {reason}");
-                    self.note(ProblemKind::Damaged, file, Some(id), what);
+                    self.note(ProblemKind::Damaged, file, Some(id), what, None);
                 }
                 Err(Unread::Gone) => lose(id, entry.kept.add, "its segment is missing".to_owned()),
                 Err(Unread::Damaged(reason)) => lose(id, entry.kept.add, reason),
@@ -221,17 +206,13 @@ impl Examined<'_> {
         let (s, all) = (if all.len() > 1 { "s" } else { "" }, all.join(", "));
         let what = format!("message{s} {all}: {reason}");
         // Without the header the length of the frame is unknown.
-        let Ok(header) = reader.header(place) else {
-            return self.note(ProblemKind::Damaged, file, id, what);
-        };
-        let range = DamagedRange::frame(place, header, reason);
+        let header = reader.header(place).ok();
+        let range = header.map(|header| DamagedRange::frame(place, header, reason));
         // An unreadable block may be readable another time.
-        let copy = range.copy(self.dir);
-        if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
-            return self.note(ProblemKind::Damaged, file, id, what);
-        }
-        self.note_repairable(ProblemKind::Damaged, file, id, what, Act::Journal, copy);
-        replay.damaged.push(range);
+        let range = range.filter(|range| range.copy(self.dir).is_none_or(|copy| self.is_readable(&copy)));
+        let repair = range.as_ref().map(|range| (Act::Journal, range.copy(self.dir)));
+        self.note(ProblemKind::Damaged, file, id, what, repair);
+        replay.damaged.extend(range);
     }
 
     fn is_readable(&self, copy: &Copy) -> bool {
@@ -254,7 +235,7 @@ impl Examined<'_> {
                 span(self.now.since(at))
             );
             let file = layout::segment_file(seq);
-            self.note(ProblemKind::TooOld, file, Some(message.id), what);
+            self.note(ProblemKind::TooOld, file, Some(message.id), what, None);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::examined::{Act, Examined};
 use crate::event::Event;
 use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Mode, ops};
 use crate::store::layout::{self, EVENTS, KEYS};
 use crate::store::logs::lines::{self, BadLines, LogFile};
@@ -16,20 +16,19 @@ impl Examined<'_> {
     pub(super) fn logs(&mut self) -> Result<(), OpenError> {
         for log in [EVENTS, KEYS] {
             let dir = self.dir.join(log);
-            let names = ops::names(&**self.fs, &dir).map_err(OpenError::io("list", &dir))?;
+            let names = ops::names(&**self.fs, &dir).on("list", &dir)?;
             let mut numbers = Vec::new();
             for name in names {
                 let file = format!("{log}/{name}");
                 if let Some(number) = layout::parse_log_name(&name) {
                     numbers.push(number);
-                } else if layout::is_log_draft(&name) {
-                    let what = "partly written".to_owned();
-                    let act = Act::Unlink(dir.join(name));
-                    self.note_repairable(ProblemKind::Orphaned, file, None, what, act, None);
-                } else {
-                    let what = "is not a file of the log".to_owned();
-                    self.note(ProblemKind::Orphaned, file, None, what);
+                    continue;
                 }
+                let (what, repair) = match layout::is_log_draft(&name) {
+                    true => ("partly written", Some((Act::Unlink(dir.join(name)), None))),
+                    false => ("is not a file of the log", None),
+                };
+                self.note(ProblemKind::Orphaned, file, None, what.to_owned(), repair);
             }
             numbers.sort_unstable();
             let newest = numbers.last().copied();
@@ -48,32 +47,30 @@ impl Examined<'_> {
         let read = || -> io::Result<(LogFile, Vec<BadLines>, Option<u64>)> {
             let size = fs.open(&path, Mode::Read)?.size()?;
             let part = LogFile { number, size };
-            let mut first = None;
-            if log == EVENTS {
-                for read in lines::scan(fs, dir, part, 0)? {
-                    first = lines::unseal::<Event>(&read?.0).map(|event| event.seq);
-                    if first.is_some() {
-                        break;
-                    }
-                }
-            }
+            let event = |read: io::Result<(Vec<u8>, u64)>| {
+                let event = read.map(|(line, _)| lines::unseal::<Event>(&line));
+                event.transpose()
+            };
+            let first = match log {
+                EVENTS => lines::scan(fs, dir, part, 0)?.find_map(event).transpose()?,
+                _ => None,
+            };
+            let first = first.map(|event| event.seq);
             Ok((part, lines::bad_lines(fs, dir, part)?, first))
         };
         let Some((part, bad_lines, first)) = self.unless_unreadable(read(), &path, &at)? else {
             return Ok(());
         };
         if let Some(first) = first.filter(|first| *first < number) {
-            let copy = Some(self.whole(&at)?);
+            let repair = Some((Act::Unlink(path), Some(self.whole(&at)?)));
             let what = format!("begins with the event {first}");
-            self.note_repairable(ProblemKind::Mismatched, at, None, what, Act::Unlink(path), copy);
+            self.note(ProblemKind::Mismatched, at, None, what, repair);
             return Ok(());
         }
         for bad in bad_lines {
-            let torn = newest && bad.last;
-            let problem = if torn {
-                ProblemKind::Torn
-            } else {
-                ProblemKind::Damaged
+            let problem = match newest && bad.last {
+                true => ProblemKind::Torn,
+                false => ProblemKind::Damaged,
             };
             let what = format!("{} bytes at {} are not a complete line", bad.length, bad.offset);
             let copy = Copy {
@@ -83,8 +80,8 @@ impl Examined<'_> {
                 length: bad.length,
             };
             let dir = dir.to_owned();
-            let act = Act::Rewrite { dir, part };
-            self.note_repairable(problem, at.clone(), None, what, act, Some(copy));
+            let repair = Some((Act::Rewrite { dir, part }, Some(copy)));
+            self.note(problem, at.clone(), None, what, repair);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::store::dir::{self, DirLock};
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, RealFs};
 use crate::store::journal::replay;
-use crate::store::layout::JOURNAL;
+use crate::store::layout::{JOURNAL, Seq};
 use examined::Examined;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +65,9 @@ pub fn checkup_on(
         // With the right name, the segment's messages count.
         examined.repair_names()?;
     }
-    let seqs = examined.own_segments(&journal)?;
+    let segments = examined.segments(&journal)?.into_iter();
+    let own = segments.filter_map(|(seq, other)| other.is_none().then_some(seq));
+    let seqs: Vec<Seq> = own.collect();
     let mut replay = replay::look(&*fs, &journal, &seqs)?;
     examined.journal(&journal, &replay)?;
     let lost = examined.messages(&journal, &mut replay, progress);

@@ -9,7 +9,7 @@ use crate::id::MessageId;
 use crate::store::archive;
 use crate::store::care::finding::Repair;
 use crate::store::care::recovery;
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Fs, ops};
 use crate::store::journal::replay::Replay;
 use crate::store::layout::{CORRUPT, REPAIRS};
@@ -39,7 +39,7 @@ impl Examined<'_> {
         self.set_aside(&steps)?;
         recovery::repair(&**self.fs, self.dir, replay)?;
         self.act(&steps)?;
-        archive::tidy(&**self.fs, self.dir, live).map_err(OpenError::io("clean up the archives of", self.dir))
+        archive::tidy(&**self.fs, self.dir, live).on("clean up the archives of", self.dir)
     }
 
     /// Copies what will be deleted, and writes the report.
@@ -59,10 +59,8 @@ impl Examined<'_> {
         }
         if !repairs.is_empty() {
             let corrupt = self.dir.join(CORRUPT);
-            report(&**self.fs, &corrupt, &repairs).map_err(OpenError::io("write", &corrupt.join(REPAIRS)))?;
-            self.fs
-                .sync_dir(&corrupt)
-                .map_err(OpenError::io("sync", &corrupt))?;
+            report(&**self.fs, &corrupt, &repairs).on("write", &corrupt.join(REPAIRS))?;
+            self.fs.sync_dir(&corrupt).on("sync", &corrupt)?;
         }
         self.found.repairs.extend(repairs);
         Ok(())
@@ -83,9 +81,9 @@ impl Examined<'_> {
                     false => continue,
                 },
             };
-            done.map_err(OpenError::io("repair", path))?;
+            done.on("repair", path)?;
             let parent = path.parent().unwrap_or(path);
-            fs.sync_dir(parent).map_err(OpenError::io("sync", parent))?;
+            fs.sync_dir(parent).on("sync", parent)?;
         }
         Ok(())
     }

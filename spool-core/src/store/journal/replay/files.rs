@@ -1,6 +1,6 @@
 //! The segments as a replay finds them: their numbers, and where a write may have been interrupted.
 
-use crate::store::error::OpenError;
+use crate::store::error::{Attempted as _, OpenError};
 use crate::store::fs::{Fs, Mode, is_unreadable};
 use crate::store::journal::scan::{Item, Scan, ScanError};
 use crate::store::journal::segment::{self, HeaderKind};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The segments in the directory `journal`, in order.
 pub(in crate::store) fn segments(fs: &dyn Fs, journal: &Path) -> Result<Vec<Seq>, OpenError> {
-    let names = fs.list(journal).map_err(OpenError::io("list", journal))?;
+    let names = fs.list(journal).on("list", journal)?;
     let mut all: Vec<Seq> = names
         .iter()
         .filter_map(|name| layout::parse_segment_name(name))
@@ -36,7 +36,7 @@ pub(super) fn scan_error(journal: &Path, seq: Seq) -> impl FnOnce(ScanError) -> 
 
 pub(super) fn open(fs: &dyn Fs, journal: &Path, seq: Seq, bodies: bool) -> Result<Scan, OpenError> {
     let path = layout::segment_path(journal, seq);
-    Scan::open(fs, journal, seq, bodies).map_err(OpenError::io("open", &path))
+    Scan::open(fs, journal, seq, bodies).on("open", &path)
 }
 
 /// Where a write may have been interrupted.
@@ -88,18 +88,18 @@ pub(in crate::store) fn measure(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Re
     let mut total = 0;
     for seq in seqs {
         let path = layout::segment_path(journal, *seq);
-        let file = fs.open(&path, Mode::Read).map_err(OpenError::io("open", &path))?;
+        let file = fs.open(&path, Mode::Read).on("open", &path)?;
         let mut head = [0; segment::HEADER];
         match file.read_at(0, &mut head) {
             // The replay reports it.
-            Err(error) if !is_unreadable(&error) => return Err(OpenError::io("read", &path)(error)),
+            Err(error) if !is_unreadable(&error) => return Err(OpenError::io("read", &path, error)),
             Ok(_) | Err(_) => {}
         }
         if let HeaderKind::Newer(version) = segment::decode_header(&head, *seq) {
             let newer = ScanError::Newer(format!("segment version {version}"));
             return Err(scan_error(journal, *seq)(newer));
         }
-        total += file.size().map_err(OpenError::io("read", &path))?;
+        total += file.size().on("read", &path)?;
     }
     Ok(total)
 }

@@ -59,7 +59,9 @@ pub(in crate::store) fn replay(
         let scan = patiently(pauses, progress, || open(fs, journal, *seq, bodies))?;
         let read = replay.read(journal, *seq, &front, scan)?;
         if !progress(read) {
-            return Err(OpenError::io("read all of", journal)(
+            return Err(OpenError::io(
+                "read all of",
+                journal,
                 io::ErrorKind::Interrupted.into(),
             ));
         }
