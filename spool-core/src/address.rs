@@ -43,21 +43,17 @@ impl Address {
     /// # Errors
     /// [`AddressError`] names the part that is wrong.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let at = text.rfind('@').ok_or(AddressError::NoDomain)?;
-        let (local, domain) = (
-            text.get(..at).unwrap_or_default(),
-            text.get(at + 1..).unwrap_or_default(),
-        );
+        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
         if !valid_local_part(local) {
             return Err(AddressError::LocalPart);
         }
         if !valid_domain(domain) {
             return Err(AddressError::Domain);
         }
-        // MAX_LOCAL_PART bounds `at`.
+        // MAX_LOCAL_PART bounds the length.
         Ok(Self {
             text: text.into(),
-            at: u16::try_from(at).map_err(|_| AddressError::LocalPart)?,
+            at: u16::try_from(local.len()).map_err(|_| AddressError::LocalPart)?,
         })
     }
 
@@ -99,12 +95,8 @@ pub fn valid_domain(domain: &str) -> bool {
 }
 
 fn valid_literal(literal: &str) -> bool {
-    match literal.get(..5) {
-        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => literal
-            .get(5..)
-            .unwrap_or_default()
-            .parse::<std::net::Ipv6Addr>()
-            .is_ok(),
+    match literal.split_at_checked(5) {
+        Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse::<std::net::Ipv6Addr>().is_ok(),
         Some(_) | None => literal.parse::<std::net::Ipv4Addr>().is_ok(),
     }
 }

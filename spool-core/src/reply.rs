@@ -2,7 +2,7 @@
 //!
 //! The text has no control character and at most [`MAX_TEXT`] bytes, since it goes into logs and files.
 
-use crate::text::{is_printable_ascii, push_visible};
+use crate::text::{escaped, is_printable_ascii, push_visible};
 use derive_more::Display;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -95,16 +95,7 @@ pub fn harmless(text: &str) -> String {
     if text.len() <= MAX_TEXT && is_printable_ascii(text.as_bytes()) {
         return text.to_owned();
     }
-    let mut out = String::with_capacity(text.len().min(MAX_TEXT));
-    for c in text.chars() {
-        let before = out.len();
-        push_visible(&mut out, c);
-        if out.len() > MAX_TEXT {
-            out.truncate(before);
-            break;
-        }
-    }
-    out
+    escaped(text, MAX_TEXT, push_visible)
 }
 
 #[cfg(test)]

@@ -63,6 +63,20 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The characters of `text` as `push` writes them: as many as fit in `most` bytes.
+pub(crate) fn escaped(text: &str, most: usize, push: impl Fn(&mut String, char)) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    for c in text.chars() {
+        let before = out.len();
+        push(&mut out, c);
+        if out.len() > most {
+            out.truncate(before);
+            break;
+        }
+    }
+    out
+}
+
 /// Appends `c`, as an escape when it is hidden.
 pub(crate) fn push_visible(out: &mut String, c: char) {
     match c {

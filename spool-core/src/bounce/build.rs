@@ -36,7 +36,7 @@ pub fn build(
     };
     let (third, note) = original(report.body, report.extent(), config.size_limit);
     let text = explanation(report, &config.host, note.as_deref());
-    let mut parts: Vec<Part<'_>> = vec![
+    let mut parts: Vec<NoticePart<'_>> = vec![
         (
             "text/plain; charset=us-ascii",
             "Notification",
@@ -86,10 +86,10 @@ pub fn build(
 }
 
 /// A part of a notice: its type, description, encoding, and the encoded content.
-type Part<'a> = (&'static str, &'static str, &'static str, Cow<'a, [u8]>);
+type NoticePart<'a> = (&'static str, &'static str, &'static str, Cow<'a, [u8]>);
 
 /// The part with the original, if there is anything to carry.
-fn part(third: Original<'_>) -> Option<Part<'_>> {
+fn part(third: Original<'_>) -> Option<NoticePart<'_>> {
     const HEADERS: &str = "Headers of the message";
     Some(match third {
         Original::Whole(bytes) => ("message/rfc822", "Undelivered message", "7bit", bytes.into()),
@@ -108,11 +108,11 @@ fn part(third: Original<'_>) -> Option<Part<'_>> {
 }
 
 /// A boundary that occurs in no part.
-fn boundary(id: MessageId, parts: &[Part<'_>]) -> String {
+fn boundary(id: MessageId, parts: &[NoticePart<'_>]) -> String {
     let mut number = 0_u64;
     loop {
         let boundary = format!("=_{id}.{number}");
-        let stands = |(.., content): &Part<'_>| memmem::find(content, boundary.as_bytes()).is_some();
+        let stands = |(.., content): &NoticePart<'_>| memmem::find(content, boundary.as_bytes()).is_some();
         if !parts.iter().any(stands) {
             return boundary;
         }

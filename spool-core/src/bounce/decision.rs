@@ -97,7 +97,9 @@ pub fn decide(
             decision.unreturned = Some(Unreturned::NullReversePath);
         } else {
             let failed = state.failed.iter().map(|failed| failed.recipient);
-            let (wanted, unwanted) = failed.partition(|index| wants(*index, wants_failure));
+            // Without NOTIFY, an MTA sends notices of failure and delay (RFC 3461 section 4.1).
+            let of_failure = |notify: Option<Notify>| notify.is_none_or(|notify| notify.failure);
+            let (wanted, unwanted) = failed.partition(|index| wants(*index, of_failure));
             (decision.failed, decision.unwanted) = (wanted, unwanted);
         }
         if !may_tell && !decision.failed.is_empty() {
@@ -108,29 +110,17 @@ pub fn decide(
     if !may_tell {
         return decision;
     }
-    let success = |index: &RecipientIndex| wants(*index, wants_success);
+    let success =
+        |index: &RecipientIndex| wants(*index, |notify| notify.is_some_and(|notify| notify.success));
     decision.relayed = relayed.iter().copied().filter(success).collect();
     let late = |after: Duration| message.spooled_at.after(after) <= now;
     let waits = matches!(state.status, Status::SendAt(_)) && !state.remaining.is_empty();
     if waits && late_after.is_some_and(late) && !state.notices.told_of_delay() {
-        let delay = |index: &RecipientIndex| wants(*index, wants_delay);
+        let delay = |index: &RecipientIndex| wants(*index, |notify| notify.is_none_or(|notify| notify.delay));
         decision.delayed = state.remaining.iter().copied().filter(delay).collect();
         decision.is_late = true;
     }
     decision
-}
-
-/// Without NOTIFY, an MTA sends notices of failure and delay (RFC 3461 section 4.1).
-fn wants_failure(notify: Option<Notify>) -> bool {
-    notify.is_none_or(|notify| notify.failure)
-}
-
-fn wants_delay(notify: Option<Notify>) -> bool {
-    notify.is_none_or(|notify| notify.delay)
-}
-
-fn wants_success(notify: Option<Notify>) -> bool {
-    notify.is_some_and(|notify| notify.success)
 }
 
 /// Records a decision in the state of its message: failed recipients that are reported, or for which no notice is

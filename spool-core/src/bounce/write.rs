@@ -55,21 +55,14 @@ fn embedded(text: &str) -> Option<usize> {
 
 /// `text`, at most `most` bytes of it, every character but those that are `plain` as `\x{HEX}`.
 fn escaped(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
-    let mut out = String::with_capacity(text.len().min(most));
-    for c in text.chars() {
-        let before = out.len();
+    crate::text::escaped(text, most, |out, c| {
         if plain(c) {
             out.push(c);
         } else {
             // Writing to a string cannot fail.
             let _ = write!(out, "\\x{{{:02X}}}", u32::from(c));
         }
-        if out.len() > most {
-            out.truncate(before);
-            break;
-        }
-    }
-    out
+    })
 }
 
 /// The text of a peer: one line, truncated at [`MAX_TEXT`].

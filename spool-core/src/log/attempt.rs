@@ -10,7 +10,6 @@ use crate::message::{Message, MessageState, Status};
 use crate::next_hop::NextHop;
 use crate::reply::Reply;
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
 use std::sync::Arc;
 use tracing::Level;
 
@@ -197,10 +196,7 @@ impl AttemptRecord {
         let named = address.filter(|address| host.host() != address.to_string());
         let mut relay = host.to_string();
         if let (Some(address), Some((name, port))) = (named, relay.rsplit_once(':')) {
-            let mut with = String::new();
-            // Writing to a String cannot fail.
-            let _ = write!(with, "{name}[{address}]:{port}");
-            relay = with;
+            relay = format!("{name}[{address}]:{port}");
         }
         line.add("relay", Value::Word(relay.into()));
     }
