@@ -25,7 +25,7 @@ pub struct Attempts {
 #[derive(Deserialize)]
 struct Recorded {
     kept: Vec<Attempt>,
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     left_out: u64,
 }
 

@@ -15,7 +15,7 @@ pub struct AddKey {
     /// The key: 1 to 255 bytes.
     pub key: String,
     /// What was added; `None` if it was not recorded (format 1): then any submission matches.
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     pub fingerprint: Option<Fingerprint>,
 }
 

@@ -41,7 +41,7 @@ pub enum RouteOrigin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Where the next hops come from. Format 1 did not record it.
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     pub origin: RouteOrigin,
     /// Next hops in order; the first that answers is used. At least one.
     pub next_hops: Arc<[NextHop]>,
@@ -78,7 +78,7 @@ pub struct MessageState {
     /// When it is due, or that it is frozen.
     pub status: Status,
     /// Since when and why it is frozen. `None` if that was not recorded (format 1), or if it is not frozen.
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     pub frozen: Option<Box<Frozen>>,
     /// The start of an attempt whose end is not recorded.
     pub in_flight: Option<Timestamp>,
@@ -93,7 +93,7 @@ pub struct MessageState {
     /// The attempts so far.
     pub attempts: Attempts,
     /// The notices about it. Formats 1 and 2 had none.
-    #[serde(deserialize_with = "crate::since::format_3")]
+    #[serde(deserialize_with = "crate::since::format::<3, _, _>")]
     pub notices: Notices,
 }
 

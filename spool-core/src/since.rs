@@ -28,25 +28,11 @@ pub(crate) fn reading<T>(format: u8, read: impl FnOnce() -> T) -> T {
     read()
 }
 
-/// Reads a field that came with format 2.
-pub(crate) fn format_2<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+/// Reads a field that came with the format `SINCE`.
+pub(crate) fn format<'de, const SINCE: u8, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
-    field(2, deserializer)
-}
-
-/// Reads a field that came with format 3.
-pub(crate) fn format_3<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    field(3, deserializer)
-}
-
-fn field<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    since: u8,
-    deserializer: D,
-) -> Result<T, D::Error> {
-    match FORMAT.get() >= since {
+    match FORMAT.get() >= SINCE {
         true => T::deserialize(deserializer),
         false => Ok(T::default()),
     }

@@ -59,8 +59,8 @@ fn routes(
     ids: Vec<MessageId>,
     routing: &Routing,
 ) -> Vec<(MessageId, Result<Vec<RouteGroup>, StoreError>)> {
-    let mut row = store.sequential();
-    let route = |id| (id, row.load(id).map(|message| groups(routing, &message)));
+    let mut load = store.sequential();
+    let route = |id| (id, load(id).map(|message| groups(routing, &message)));
     ids.into_iter().map(route).collect()
 }
 
@@ -69,9 +69,9 @@ type Read = Vec<(MessageId, Result<Box<Content>, StoreError>)>;
 /// Reads messages into the memory that was granted for each. Those that are to be removed are moved to the archive.
 fn read(store: &Store, read_for: &ReadFor, wanted: Vec<(MessageId, Held)>) -> Read {
     let bodies = !matches!(read_for, ReadFor::Work { bodies: false, .. });
-    let mut row = store.sequential();
+    let mut load = store.sequential();
     let mut one = |id, mut held: Held| {
-        let message = row.load(id)?;
+        let message = load(id)?;
         let body = match bodies && !is_first_interruption(read_for, &message) {
             true => held.split(message.body_size).carried_by(store.body(id)?),
             false => Bytes::new(),

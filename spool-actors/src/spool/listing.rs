@@ -54,12 +54,12 @@ impl Handler<ListMessages> for SpoolActor {
 /// delivered meanwhile is left out.
 fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
     let (mut listed, mut bytes) = (Vec::with_capacity(messages.len()), 0);
-    let mut row = store.sequential();
+    let mut load = store.sequential();
     for mut summary in messages {
         if bytes >= LISTING_BYTES {
             break;
         }
-        match row.load(summary.id) {
+        match load(summary.id) {
             Ok(message) => {
                 bytes += message.footprint();
                 summary.envelope = Some(EnvelopeSummary::of(&message));

@@ -70,13 +70,13 @@ impl Handler<PartsOf> for SpoolActor {
         self.catch_up(ctx);
         let (ids, last) = self.engine.queue.spooled_at(asked.spooled_at, asked.after, STEP);
         self.look(move |store| {
-            let mut row = store.sequential();
+            let mut load = store.sequential();
             // What has left meanwhile, or cannot be read, is not listed.
             let belongs = |part: &Message| {
                 part.parent == Some(asked.first) && part.envelope.reverse_path.is_null() == asked.null
             };
             let part = |id: MessageId| {
-                let part = row.load(id).ok().filter(belongs)?;
+                let part = load(id).ok().filter(belongs)?;
                 let recipients = part.envelope.recipients.iter();
                 Some((
                     id,

@@ -24,7 +24,7 @@ pub struct NewMessage {
     /// When it is due, or that it is frozen.
     pub status: Status,
     /// Why it is frozen, when it starts frozen. Format 1 did not record it.
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     pub frozen: Option<Box<Frozen>>,
     /// Set when its first attempt starts as soon as the add is durable.
     pub in_flight: Option<Timestamp>,
@@ -48,7 +48,7 @@ pub struct Addition {
     /// The submitter's idempotency key: an add with the same key within the window spools nothing.
     pub key: Option<AddKey>,
     /// What becomes of another message in the same frame: both changes are on disk, or neither is. Not in format 1.
-    #[serde(deserialize_with = "crate::since::format_2")]
+    #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
     pub conclusion: Option<Conclusion>,
     /// One for each message, `Spooled` or `Recovered`; then those of the concluded message.
     #[serde(with = "numbering")]
@@ -103,7 +103,7 @@ pub enum Change {
         /// When it is due, or that it is frozen.
         status: Status,
         /// Why it is frozen. Format 1 did not record it.
-        #[serde(deserialize_with = "crate::since::format_2")]
+        #[serde(deserialize_with = "crate::since::format::<2, _, _>")]
         frozen: Option<Box<Frozen>>,
         /// The start of an attempt that is about to run or is running.
         in_flight: Option<Timestamp>,
@@ -156,20 +156,6 @@ pub enum Change {
 
 impl Change {
     /// Its events. [`Store::commit`](crate::store::Store::commit) numbers them.
-    #[must_use]
-    pub fn events(&self) -> &[Event] {
-        match self {
-            Self::Add(Addition { events, .. })
-            | Self::Move(Addition { events, .. })
-            | Self::Mark { events, .. }
-            | Self::State { events, .. }
-            | Self::Route { events, .. }
-            | Self::Finish { events, .. }
-            | Self::Note { events } => events,
-        }
-    }
-
-    /// The same, mutable.
     pub const fn events_mut(&mut self) -> &mut Vec<Event> {
         match self {
             Self::Add(Addition { events, .. })

@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::handle::Store;
 use super::journal::writer::Writer;
 use super::mutex::locked;
+use super::types::RememberedKey;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Commits without [`Store::maintain`] after which a commit calls it.
@@ -42,13 +43,15 @@ impl Store {
         }
         let mut index = locked(&self.index);
         let mut written = 0;
-        for (change, result) in changes.iter().zip(&batch.results) {
+        for (change, result) in changes.iter_mut().zip(&batch.results) {
             let Ok((place, length)) = result else { continue };
             written += 1;
             index.apply(change, *place, *length);
-            self.events.push(change.events());
-            if let Change::Add(addition) = change {
-                self.keys.push_of(addition);
+            self.events.push(change.events_mut());
+            if let Change::Add(addition) = change
+                && let Some(key) = RememberedKey::of(addition)
+            {
+                self.keys.push([key]);
             }
         }
         drop(index);

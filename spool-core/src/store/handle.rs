@@ -16,7 +16,7 @@ use super::mutex::locked;
 use super::space::Space;
 use super::types::{StoreOptions, StoreStats};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
@@ -84,7 +84,7 @@ impl Store {
         StoreStats {
             messages: index.len() as u64,
             segments: index.segments() as u64,
-            frames_read: self.reader.frames(),
+            frames_read: self.reader.frames.load(Relaxed),
             ..*locked(&self.stats)
         }
     }

@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::handle::Store;
 use super::journal::index::Entry;
-use super::journal::reader::{SequentialReader, Unread};
+use super::journal::reader::Unread;
 use super::logs::event_page::EventCursor;
 use super::mutex::locked;
 use crate::event::Event;
@@ -11,23 +11,6 @@ use crate::id::MessageId;
 use crate::message::Message;
 use bytes::Bytes;
 use std::io;
-
-/// Loads many messages; see [`Store::sequential`].
-#[derive(Debug)]
-pub struct SequentialLoads<'a> {
-    store: &'a Store,
-    row: SequentialReader<'a>,
-}
-
-impl SequentialLoads<'_> {
-    /// As [`Store::load`].
-    ///
-    /// # Errors
-    /// As [`Store::load`].
-    pub fn load(&mut self, id: MessageId) -> Result<Message, StoreError> {
-        self.store.read(id, |entry| self.row.message(id, entry))
-    }
-}
 
 impl Store {
     /// A live message, without its body.
@@ -39,12 +22,9 @@ impl Store {
     }
 
     /// A loader for many messages. Consecutive messages of one add cost one read.
-    #[must_use]
-    pub const fn sequential(&self) -> SequentialLoads<'_> {
-        SequentialLoads {
-            store: self,
-            row: self.reader.sequential(),
-        }
+    pub fn sequential(&self) -> impl FnMut(MessageId) -> Result<Message, StoreError> {
+        let mut message = self.reader.sequential();
+        move |id| self.read(id, |entry| message(id, entry))
     }
 
     /// The body of a live message, checked against its checksum.

@@ -1,7 +1,8 @@
 //! Loading: what is still to be read after a start, and the progress of reading.
 
+use super::journal::replay::Logged;
 use super::layout::Seq;
-use super::types::{Damage, LoggedKeys};
+use super::types::Damage;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -36,23 +37,11 @@ pub(super) struct Loading {
     pub(super) cancelled: AtomicBool,
 }
 
-impl Loading {
-    pub(super) fn new(pending: Pending, total: u64) -> Self {
-        Self {
-            pending: Mutex::new(Some(pending)),
-            total,
-            ..Self::default()
-        }
-    }
-}
-
 /// What the first step of opening leaves to the second.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) seqs: Vec<Seq>,
-    /// Events up to this number are in the event log.
-    pub(super) logged_events: u64,
-    pub(super) logged_keys: LoggedKeys,
+    pub(super) logged: Logged,
     pub(super) torn_bytes: u64,
     pub(super) damage: Vec<Damage>,
 }

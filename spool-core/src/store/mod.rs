@@ -46,7 +46,6 @@ pub use change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 pub use dir::examine_dir;
 pub use error::{Failure, OpenError, StoreError};
 pub use handle::Store;
-pub use load::SequentialLoads;
 pub use loading::Progress;
 pub use logs::destinations::MAX_DESTINATIONS;
 pub use logs::event_page::EventCursor;

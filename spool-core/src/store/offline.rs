@@ -81,9 +81,9 @@ pub(super) fn mail_from_disk_on(
         all.sort_unstable_by_key(|(_, entry)| (entry.kept.add, entry.kept.section));
         let reader = Reader::new(Arc::clone(&fs), dir.join(JOURNAL));
         let mut gone = HashSet::new();
-        let mut messages = reader.sequential();
+        let mut message = reader.sequential();
         for (id, entry) in all {
-            match messages.message(id, entry) {
+            match message(id, entry) {
                 Ok(message) => {
                     let vanished = Cell::new(false);
                     let body = || match reader.body(entry.kept.add) {

@@ -95,7 +95,6 @@ impl Store {
         let tail = replay::tail(&*fs, &journal, &seqs)?;
         // Before a new segment is written: only the last segment may have a torn end.
         let damage = recovery::repair(&*fs, dir, &tail)?;
-        let logged_events = events.complete_to();
         let last_event = tail.last_number.max(events.last());
         events.hold(last_event);
         let (last, of_writer) = (seqs.last().copied(), options.clone());
@@ -109,8 +108,10 @@ impl Store {
         };
         let pending = Pending {
             seqs,
-            logged_events,
-            logged_keys: logged,
+            logged: Logged {
+                events: events.complete_to(),
+                keys: Some(logged),
+            },
             torn_bytes: torn_bytes(&tail),
             damage,
         };
@@ -124,7 +125,11 @@ impl Store {
             events,
             keys,
             compaction: Mutex::new(Compaction::default()),
-            loading: Loading::new(pending, total),
+            loading: Loading {
+                pending: Mutex::new(Some(pending)),
+                total,
+                ..Loading::default()
+            },
             pending_deletion: Mutex::default(),
             scrub: Mutex::default(),
             findings: Mutex::default(),
@@ -167,10 +172,7 @@ impl Store {
             &*self.fs,
             &self.journal,
             &pending.seqs,
-            Logged {
-                events: pending.logged_events,
-                keys: Some(pending.logged_keys),
-            },
+            pending.logged,
             replay::PATIENT,
             &mut progress,
         )?;
@@ -189,7 +191,7 @@ impl Store {
         let pending_events = replay::complete(pending_events, &self.reader);
         self.events.release(pending_events, replay.last_event);
         let mut keys = std::mem::take(&mut replay.keys);
-        keys.iter().for_each(|key| self.keys.push(key.clone()));
+        self.keys.push(keys.iter().cloned());
         keys::within(&mut keys, self.options.key_window);
         if let Err(error) = self.tidy_archives() {
             // The queue does not depend on the archives.

@@ -249,15 +249,9 @@ impl<'a> ArchiveDir<'a> {
 
     /// Reads a pair that should be complete.
     pub(in crate::store) fn look_at(&self, id: MessageId) -> Result<Archived, PairError> {
-        let missing = || {
-            Err(PairError::Unreadable(format!(
-                "{} is missing",
-                layout::archived_name(id, METADATA)
-            )))
-        };
-        self.read(id)
-            .unwrap_or_else(missing)
-            .map(|(archived, _)| archived)
+        let missing = || Err(complaint(id, METADATA, &io::ErrorKind::NotFound.into()));
+        let (archived, _) = self.read(id).unwrap_or_else(missing)?;
+        Ok(archived)
     }
 }
 

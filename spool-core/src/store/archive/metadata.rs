@@ -183,10 +183,13 @@ impl Metadata {
             return Err("\"next_hops\" is empty".to_owned());
         }
         let spooled_at = self.spooled_at.unwrap_or_else(|| id.made_at());
-        let (schedule, expires_at) = match self.retry {
-            Some(schedule) => (schedule, self.expires_at),
-            None => by_default(spooled_at, self.expires_at),
+        let by_default = || {
+            let policy = RetryPolicy::default();
+            let by_policy = policy.expire_after.map(|span| spooled_at.after(span));
+            (Schedule::new(&policy), self.expires_at.or(by_policy))
         };
+        let given = self.retry.map(|schedule| (schedule, self.expires_at));
+        let (schedule, expires_at) = given.unwrap_or_else(by_default);
         let mut state = MessageState {
             status: Status::Frozen,
             frozen: self.frozen,
@@ -235,11 +238,4 @@ impl Metadata {
 
 fn text_checksum(text: &[u8]) -> String {
     format!("{:08x}", crc32c::crc32c(text))
-}
-
-/// The retry schedule of a message whose metadata have none.
-fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule, Option<Timestamp>) {
-    let policy = RetryPolicy::default();
-    let by_policy = policy.expire_after.map(|span| spooled_at.after(span));
-    (Schedule::new(&policy), expires_at.or(by_policy))
 }

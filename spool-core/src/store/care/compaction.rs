@@ -171,7 +171,7 @@ impl Source<'_> {
     /// The live messages of an add, with their current state. Messages of the add that have ended stay related to them.
     fn moved(&self, place: Place, add: Addition) -> Option<Change> {
         let (mut messages, mut related) = (Vec::new(), add.related);
-        let mut reader = self.reader.sequential();
+        let mut message = self.reader.sequential();
         for record in add.messages {
             let id = record.id;
             let entry = locked(self.index).get(id);
@@ -184,7 +184,7 @@ impl Source<'_> {
                 next_hops,
                 origin,
                 ..
-            } = reader.message(id, entry).ok()?;
+            } = message(id, entry).ok()?;
             messages.push(NewMessage {
                 id,
                 section: Section {

@@ -58,27 +58,33 @@ impl OpenFiles {
         let open = locked(&self.open);
         let open = open.as_ref()?;
         let dir = &self.dir;
-        let lock = open.lock.file.identity().ok();
-        let journal = open.journal.identity().ok();
-        // Without FORMAT, no later start would take the directory for a spool.
         let inside = [
-            ("", layout::LOCK, lock),
-            ("", layout::FORMAT, None),
-            ("the directory ", layout::JOURNAL, journal),
+            // The path of the spool may be a link, and must lead to the directory that was opened.
+            (
+                format!("the directory {}", dir.display()),
+                ".",
+                open.lock.dir.identity().ok(),
+            ),
+            (
+                layout::LOCK.to_owned(),
+                layout::LOCK,
+                open.lock.file.identity().ok(),
+            ),
+            // Without FORMAT, no later start would take the directory for a spool.
+            (layout::FORMAT.to_owned(), layout::FORMAT, None),
+            (
+                format!("the directory {}", layout::JOURNAL),
+                layout::JOURNAL,
+                open.journal.identity().ok(),
+            ),
         ];
-        // The path of the spool may be a link, and must lead to the directory that was opened.
-        if let Some(how) = lost(open.lock.dir.identity().ok(), &fs.identity(&dir.join("."))) {
-            return Some(format!("the directory {} {how}", dir.display()));
-        }
         for (what, name, held) in inside {
             if let Some(how) = lost(held, &fs.identity(&dir.join(name))) {
-                return Some(format!("{what}{name} {how}"));
+                return Some(format!("{what} {how}"));
             }
         }
-        if fs.is_read_only(dir).unwrap_or(false) {
-            return Some(format!("the file system of {} became read-only", dir.display()));
-        }
-        None
+        let read_only = fs.is_read_only(dir).unwrap_or(false);
+        read_only.then(|| format!("the file system of {} became read-only", dir.display()))
     }
 
     /// What happened to the first file in `written` or segment in `index` that is not the same file any more.

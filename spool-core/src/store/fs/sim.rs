@@ -8,7 +8,7 @@
 //! name of its directory is.
 
 pub use super::sim_disk::OpKind;
-use super::sim_disk::{Change, DIRECTORY, Disk, Fault, Node, Scope, SharedDisk};
+use super::sim_disk::{DIRECTORY, Disk, DiskChange, Fault, Node, SharedDisk, SyncScope};
 use super::sim_file::SimFile;
 use super::{Fs, FsFile, Identity, Mode};
 use crate::store::mutex::locked;
@@ -172,7 +172,7 @@ impl SimFs {
         let mut disk = self.disk();
         let number = disk.inode_of(path).unwrap_or_else(|_| disk.new_inode());
         disk.pending
-            .retain(|change| change.scope() != Scope::File(number));
+            .retain(|change| change.scope() != SyncScope::File(number));
         let Disk { now, durable, .. } = &mut *disk;
         for content in [now, durable] {
             content.files.insert(number, bytes.to_vec());
@@ -252,7 +252,7 @@ impl Fs for SimFs {
         let mut disk = self.disk();
         let node = Node::File(disk.inode_of(from)?);
         disk.begin(OpKind::Rename)?;
-        disk.change(Change::Rename(from.to_owned(), to.to_owned(), node));
+        disk.change(DiskChange::Rename(from.to_owned(), to.to_owned(), node));
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Fs for SimFs {
         let mut disk = self.disk();
         disk.inode_of(path)?;
         disk.begin(OpKind::Unlink)?;
-        disk.change(Change::Name(path.to_owned(), None));
+        disk.change(DiskChange::Name(path.to_owned(), None));
         Ok(())
     }
 

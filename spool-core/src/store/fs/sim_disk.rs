@@ -55,7 +55,7 @@ pub(super) struct Disk {
     pub(super) now: Content,
     pub(super) durable: Content,
     /// The changes of `now` that `durable` lacks, in order.
-    pub(super) pending: Vec<Change>,
+    pub(super) pending: Vec<DiskChange>,
     pub(super) next_inode: u64,
     pub(super) capacity: Option<u64>,
     pub(super) operations: Vec<OpKind>,
@@ -96,7 +96,7 @@ pub(super) struct Fault {
 
 /// A change of the content.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum DiskChange {
     /// A name leads to this node, or is removed.
     Name(PathBuf, Option<Node>),
     Rename(PathBuf, PathBuf, Node),
@@ -107,16 +107,16 @@ pub(super) enum Change {
 
 /// What one sync makes durable.
 #[derive(PartialEq, Eq)]
-pub(super) enum Scope<'a> {
+pub(super) enum SyncScope<'a> {
     Names(Option<&'a Path>),
     File(u64),
 }
 
-impl Change {
-    pub(super) fn scope(&self) -> Scope<'_> {
+impl DiskChange {
+    pub(super) fn scope(&self) -> SyncScope<'_> {
         match self {
-            Self::Name(path, _) | Self::Rename(path, ..) => Scope::Names(path.parent()),
-            Self::Write(number, ..) | Self::Size(number, _) => Scope::File(*number),
+            Self::Name(path, _) | Self::Rename(path, ..) => SyncScope::Names(path.parent()),
+            Self::Write(number, ..) | Self::Size(number, _) => SyncScope::File(*number),
         }
     }
 }
@@ -124,19 +124,19 @@ impl Change {
 impl Content {
     /// Applies a change. `keeps` is asked about each part of it that a power cut may lose alone. POSIX does not guarantee
     /// that a rename is atomic on disk: both names may be there.
-    pub(super) fn apply(&mut self, change: &Change, keeps: &mut impl FnMut() -> bool) {
+    pub(super) fn apply(&mut self, change: &DiskChange, keeps: &mut impl FnMut() -> bool) {
         match change {
-            Change::Name(..) | Change::Rename(..) | Change::Size(..) if !keeps() => {}
-            Change::Name(path, Some(node)) => drop(self.names.insert(path.clone(), *node)),
-            Change::Name(path, None) => drop(self.names.remove(path)),
-            Change::Rename(from, to, node) => {
+            DiskChange::Name(..) | DiskChange::Rename(..) | DiskChange::Size(..) if !keeps() => {}
+            DiskChange::Name(path, Some(node)) => drop(self.names.insert(path.clone(), *node)),
+            DiskChange::Name(path, None) => drop(self.names.remove(path)),
+            DiskChange::Rename(from, to, node) => {
                 if keeps() {
                     self.names.remove(from);
                 }
                 self.names.insert(to.clone(), *node);
             }
-            Change::Size(number, size) => self.files.entry(*number).or_default().resize(*size, 0),
-            Change::Write(number, offset, bytes) => {
+            DiskChange::Size(number, size) => self.files.entry(*number).or_default().resize(*size, 0),
+            DiskChange::Write(number, offset, bytes) => {
                 let data = self.files.entry(*number).or_default();
                 // The new length may reach the disk without the data.
                 if keeps() {
@@ -226,13 +226,13 @@ impl Disk {
     }
 
     /// Makes a change that programs see and that is not durable yet.
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: DiskChange) {
         self.now.apply(&change, &mut || true);
         self.pending.push(change);
     }
 
     /// Makes the changes in `scope` durable.
-    pub(super) fn sync(&mut self, scope: &Scope<'_>) {
+    pub(super) fn sync(&mut self, scope: &SyncScope<'_>) {
         for change in self.pending.extract_if(.., |change| change.scope() == *scope) {
             self.durable.apply(&change, &mut || true);
         }
@@ -271,7 +271,7 @@ impl Disk {
         if !self.is_dir(path.parent().unwrap_or(path)) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.change(Change::Name(path.to_owned(), Some(node)));
+        self.change(DiskChange::Name(path.to_owned(), Some(node)));
         Ok(())
     }
 }

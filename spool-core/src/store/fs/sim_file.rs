@@ -1,6 +1,6 @@
 //! The open files and directories of a simulated disk.
 
-use super::sim_disk::{Change, DIRECTORY, OpKind, Scope, SharedDisk};
+use super::sim_disk::{DIRECTORY, DiskChange, OpKind, SharedDisk, SyncScope};
 use super::{FsFile, Identity};
 use crate::store::mutex::locked;
 use std::io;
@@ -32,7 +32,7 @@ impl SimFile {
         self.number.ok_or_else(|| io::ErrorKind::IsADirectory.into())
     }
 
-    fn change(&self, kind: OpKind, size: u64, change: Change) -> io::Result<()> {
+    fn change(&self, kind: OpKind, size: u64, change: DiskChange) -> io::Result<()> {
         let mut disk = locked(&self.disk);
         disk.begin(kind)?;
         disk.room_for(self.number()?, size)?;
@@ -62,17 +62,17 @@ impl FsFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let change = Change::Write(self.number()?, position(offset)?, bytes.to_vec());
+        let change = DiskChange::Write(self.number()?, position(offset)?, bytes.to_vec());
         self.change(OpKind::Write, offset + bytes.len() as u64, change)
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
-        let change = Change::Write(self.number()?, position(size)?, Vec::new());
+        let change = DiskChange::Write(self.number()?, position(size)?, Vec::new());
         self.change(OpKind::Allocate, size, change)
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
-        let change = Change::Size(self.number()?, position(size)?);
+        let change = DiskChange::Size(self.number()?, position(size)?);
         self.change(OpKind::SetLen, size, change)
     }
 
@@ -88,8 +88,8 @@ impl FsFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = locked(&self.disk);
         let (kind, scope) = match self.number {
-            Some(number) => (OpKind::Sync, Scope::File(number)),
-            None => (OpKind::SyncDir, Scope::Names(Some(&self.path))),
+            Some(number) => (OpKind::Sync, SyncScope::File(number)),
+            None => (OpKind::SyncDir, SyncScope::Names(Some(&self.path))),
         };
         let begun = disk.begin(kind);
         if begun.is_ok() {

@@ -63,7 +63,7 @@ pub(in crate::store) struct Reader {
     /// The large add that was read last.
     kept: Mutex<Option<(Place, Arc<Decoded>)>>,
     /// Frames read so far.
-    frames: AtomicU64,
+    pub(in crate::store) frames: AtomicU64,
 }
 
 struct Frame {
@@ -102,20 +102,20 @@ impl Reader {
 
     /// The message that `entry` points to.
     pub(in crate::store) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        self.sequential().message(id, entry)
+        self.sequential()(id, entry)
     }
 
-    /// A reader for many messages. Consecutive messages of one add cost one read.
-    pub(in crate::store) const fn sequential(&self) -> SequentialReader<'_> {
-        SequentialReader {
-            reader: self,
-            last: None,
+    /// A reader for many messages, as [`Reader::message`]. Consecutive messages of one add cost one read.
+    pub(in crate::store) fn sequential(&self) -> impl FnMut(MessageId, Entry) -> Result<Message, Unread> {
+        let mut last: Option<(Place, Arc<Decoded>)> = None;
+        move |id, entry| {
+            let add = match last.take() {
+                Some((place, add)) if place == entry.kept.add => add,
+                _ => self.add(entry.kept.add)?,
+            };
+            let (_, add) = last.insert((entry.kept.add, add));
+            self.of_add(add, id, entry)
         }
-    }
-
-    /// Frames read so far.
-    pub(in crate::store) fn frames(&self) -> u64 {
-        self.frames.load(Relaxed)
     }
 
     fn add(&self, place: Place) -> Result<Arc<Decoded>, Unread> {
@@ -231,25 +231,6 @@ impl Reader {
             open.push_front((seq, Arc::clone(&file)));
         }
         Ok(file)
-    }
-}
-
-/// Reads many messages; see [`Reader::sequential`].
-#[derive(Debug)]
-pub(in crate::store) struct SequentialReader<'a> {
-    reader: &'a Reader,
-    last: Option<(Place, Arc<Decoded>)>,
-}
-
-impl SequentialReader<'_> {
-    /// The message that `entry` points to.
-    pub(in crate::store) fn message(&mut self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        let add = match self.last.take() {
-            Some((place, add)) if place == entry.kept.add => add,
-            _ => self.reader.add(entry.kept.add)?,
-        };
-        let (_, add) = self.last.insert((entry.kept.add, add));
-        self.reader.of_add(add, id, entry)
     }
 }
 

@@ -6,7 +6,6 @@
 use super::lines::{self, LogFiles};
 use crate::clock::Timestamp;
 use crate::key::KeyDigest;
-use crate::store::change::Addition;
 use crate::store::fs::Fs;
 use crate::store::layout::KEYS;
 use crate::store::mutex::locked;
@@ -77,16 +76,9 @@ impl KeyLog {
         Ok((Self(Mutex::new(inner)), keys, logged))
     }
 
-    /// Queues a key that is in the journal.
-    pub(in crate::store) fn push(&self, key: RememberedKey) {
-        locked(&self.0).queue.push(key);
-    }
-
-    /// Queues the key of an add, if it has one.
-    pub(in crate::store) fn push_of(&self, addition: &Addition) {
-        if let Some(key) = RememberedKey::of(addition) {
-            self.push(key);
-        }
+    /// Queues keys that are in the journal.
+    pub(in crate::store) fn push(&self, keys: impl IntoIterator<Item = RememberedKey>) {
+        locked(&self.0).queue.extend(keys);
     }
 
     /// Closes its file. What was not written is in the journal.

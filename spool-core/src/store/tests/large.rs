@@ -15,9 +15,9 @@ fn messages_of_one_add_are_read_with_one_read_of_it() {
     let other: Vec<u128> = (SECTIONS + 1..=2 * SECTIONS).collect();
     all_ok(&store.commit(&mut [add(&ids, "x\r\n"), add(&other, "y\r\n")]));
     let before = store.stats().frames_read;
-    let mut row = store.sequential();
+    let mut load = store.sequential();
     for number in ids.iter().chain(&other) {
-        assert_eq!(row.load(id(*number)).unwrap().id, id(*number));
+        assert_eq!(load(id(*number)).unwrap().id, id(*number));
     }
     assert_eq!(store.stats().frames_read - before, 2);
     // One by one as well, while no other large add comes in between.

@@ -158,17 +158,14 @@ impl Examined<'_> {
             let (ids, _) = lost.entry(place).or_insert((Vec::new(), reason));
             ids.push(id);
         };
-        let (mut messages, mut last_body) = (reader.sequential(), None);
+        let (mut message, mut last_body) = (reader.sequential(), None);
         for (id, entry) in all {
             // Messages of one add share their body: it is read once.
             let body = || match last_body == Some(entry.kept.add) {
                 true => Ok(()),
                 false => reader.body(entry.kept.add).map(drop),
             };
-            match messages
-                .message(id, entry)
-                .and_then(|message| body().map(|()| message))
-            {
+            match message(id, entry).and_then(|message| body().map(|()| message)) {
                 Ok(message) => {
                     self.found.whole += 1;
                     last_body = Some(entry.kept.add);

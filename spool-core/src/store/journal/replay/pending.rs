@@ -21,12 +21,12 @@ pub(in crate::store) fn complete(
     events: impl IntoIterator<Item = PendingEvent>,
     reader: &Reader,
 ) -> Vec<Event> {
-    let mut messages = reader.sequential();
+    let mut message = reader.sequential();
     let complete = |pending: PendingEvent| {
         let Some((id, entry)) = pending.message else {
             return Some(pending.event);
         };
-        let message = messages.message(id, entry).ok()?;
+        let message = message(id, entry).ok()?;
         Some(Event {
             id: Some(id),
             envelope: Some(Arc::new(EnvelopeSummary::whole(&message))),

@@ -133,7 +133,8 @@ pub(super) struct Tracker {
 impl Tracker {
     /// `change` was answered.
     pub(super) fn answered(&mut self, change: &Change) {
-        let told = change.events().iter();
+        let mut told = change.clone();
+        let told = told.events_mut().iter();
         self.reported
             .extend(told.map(|event| (event.seq, (event.id, event.kind.clone()))));
         if let Change::Add(addition) = change
