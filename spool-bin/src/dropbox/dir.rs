@@ -65,38 +65,39 @@ pub(super) struct FileIdentity {
     changed: (i64, i64),
 }
 
-/// A file that was read.
+/// A file that was read, with the memory `held` for it.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Left<H> {
     /// Its owner.
     pub(super) user: u32,
     pub(super) inode: u64,
     /// When it was written last.
     pub(super) at: Timestamp,
     pub(super) bytes: Vec<u8>,
+    pub(super) held: H,
 }
 
-/// Why a file was not read.
+/// Why a file is not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum NotTaken {
     /// It no longer exists.
     Gone,
-    /// There is no memory for its bytes now.
-    NoRoom,
-    /// It is not a file that `sendmail` leaves.
+    /// It never can be: it is not a file that `sendmail` leaves, or its message is refused.
     Bad(String),
-    /// It cannot be read now.
-    Failed(String),
+    /// It may be taken later; others may be taken now.
+    Waits(String),
+    /// It may be taken later, and so may others.
+    Later(String),
 }
 
-impl From<Errno> for Unread {
+impl From<Errno> for NotTaken {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Gone,
             Errno::LOOP => Self::Bad("is a symbolic link".to_owned()),
             Errno::ACCESS | Errno::PERM => Self::Bad("the service may not read it".to_owned()),
             Errno::NXIO | Errno::NODEV => Self::Bad("is not a regular file".to_owned()),
-            errno => Self::Failed(io::Error::from(errno).to_string()),
+            errno => Self::Waits(io::Error::from(errno).to_string()),
         }
     }
 }
@@ -187,9 +188,13 @@ impl DropDir {
         }
     }
 
-    /// Reads a file in `taken/`. `room` is called with its size before it is read.
-    pub(super) fn read(&self, name: &CStr, room: impl FnOnce(u64) -> bool) -> Result<Left, Unread> {
-        let bad = |why: &str| Err(Unread::Bad(why.to_owned()));
+    /// Reads a file in `taken/`. `room` is called with its size before it is read, and holds memory for it.
+    pub(super) fn read<H>(
+        &self,
+        name: &CStr,
+        room: impl FnOnce(u64) -> Option<H>,
+    ) -> Result<Left<H>, NotTaken> {
+        let bad = |why: &str| Err(NotTaken::Bad(why.to_owned()));
         // Checked before it is opened: opening a device can have an effect.
         let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(found.st_mode);
@@ -213,19 +218,20 @@ impl DropDir {
         if size > most {
             return bad("is larger than a message may be");
         }
-        if !room(size) {
-            return Err(Unread::NoRoom);
-        }
+        // There may be memory for a smaller one.
+        let no_room = || NotTaken::Waits("the memory for arriving mail is in use".to_owned());
+        let held = room(size).ok_or_else(no_room)?;
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         let read = File::from(file).take(size + 1).read_to_end(&mut bytes);
         match read {
-            Err(error) => Err(Unread::Failed(error.to_string())),
+            Err(error) => Err(NotTaken::Waits(error.to_string())),
             Ok(read) if u64::try_from(read).ok() != Some(size) => bad("changed while it was read"),
             Ok(_) => Ok(Left {
                 user: found.st_uid,
                 inode: found.st_ino,
                 at: modified(found.st_mtime, i64::try_from(found.st_mtime_nsec).unwrap_or(0)),
                 bytes,
+                held,
             }),
         }
     }

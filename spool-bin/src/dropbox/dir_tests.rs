@@ -35,14 +35,14 @@ impl Bench {
     }
 
     /// Claims what is there, and reads one of it.
-    fn read(&self, name: &str) -> Result<Left, Unread> {
+    fn read(&self, name: &str) -> Result<Left<()>, NotTaken> {
         self.drop.look(false).unwrap();
-        self.drop.read(&CString::new(name).unwrap(), |_| true)
+        self.drop.read(&CString::new(name).unwrap(), |_| Some(()))
     }
 
     fn is_bad(&self, name: &str, part: &str) {
         match self.read(name) {
-            Err(Unread::Bad(why)) => assert!(why.contains(part), "{name}: {why}"),
+            Err(NotTaken::Bad(why)) => assert!(why.contains(part), "{name}: {why}"),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -107,10 +107,13 @@ fn a_file_is_read_with_its_owner_and_time() {
     );
     assert_eq!(left.at.0 / 1000, found.mtime());
     assert_eq!(
-        bench.drop.read(&name, |size| size != 4).unwrap_err(),
-        Unread::NoRoom
+        bench
+            .drop
+            .read(&name, |size| (size != 4).then_some(()))
+            .unwrap_err(),
+        NotTaken::Waits("the memory for arriving mail is in use".to_owned())
     );
-    assert_eq!(bench.read("b").unwrap_err(), Unread::Gone);
+    assert_eq!(bench.read("b").unwrap_err(), NotTaken::Gone);
     bench.drop.remove(&name).unwrap();
     assert_eq!(bench.drop.look(false).unwrap(), Look::default());
     bench.drop.remove(&name).unwrap();
@@ -125,11 +128,11 @@ fn a_claimed_file_waits_over_a_restart_under_its_name() {
     bench.file("a", b"second");
     let drop = DropDir::open(&bench.path, LIMITS).unwrap();
     assert_eq!(drop.look(false).unwrap().names, std::slice::from_ref(&name));
-    assert_eq!(drop.read(&name, |_| true).unwrap().bytes, b"first");
-    assert_eq!(drop.read(&name, |_| true).unwrap().inode, first.inode);
+    assert_eq!(drop.read(&name, |_| Some(())).unwrap().bytes, b"first");
+    assert_eq!(drop.read(&name, |_| Some(())).unwrap().inode, first.inode);
     drop.remove(&name).unwrap();
     assert_eq!(drop.look(false).unwrap().names, std::slice::from_ref(&name));
-    assert_eq!(drop.read(&name, |_| true).unwrap().bytes, b"second");
+    assert_eq!(drop.read(&name, |_| Some(())).unwrap().bytes, b"second");
     assert!(!bench.path.join("a").exists());
 }
 
@@ -285,9 +288,9 @@ fn a_name_that_is_exchanged_never_leads_out_of_the_directory() {
             wrong = look.unclaimed;
             for name in look.names {
                 std::thread::yield_now();
-                match bench.drop.read(&name, |_| true) {
+                match bench.drop.read(&name, |_| Some(())) {
                     Ok(left) if left.bytes == b"good" => read += 1,
-                    Err(Unread::Bad(_)) => links += 1,
+                    Err(NotTaken::Bad(_)) => links += 1,
                     other => wrong = Some(format!("{other:?}")),
                 }
                 // Not set aside: so that the secret has one name again whenever no attacker has one for it.

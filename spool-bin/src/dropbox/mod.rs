@@ -14,7 +14,7 @@ pub(crate) use leave::leave;
 use crate::config::{Config, SubmissionLimits};
 use crate::failure::Failure;
 use crate::relay::{Relay, SubmitOptions};
-use dir::{DropDir, FileIdentity, Left, Look, NAMES, Unread};
+use dir::{DropDir, FileIdentity, Left, Look, NAMES, NotTaken};
 use futures_util::future::join_all;
 use spool_core::{AddError, Admission, Budget, FlowId, Held, Mail, MessageId, Source, visible};
 use spool_smtp::server::left_by;
@@ -59,18 +59,7 @@ struct ReadFile {
     _held: Held,
 }
 
-/// Why a message is not on the spool.
-#[derive(Debug)]
-enum NotAdded {
-    /// It never can be.
-    Bad(String),
-    /// It may be added later; other messages may be added now.
-    Waits(String),
-    /// It may be added later, and so may others.
-    Later(String),
-}
-
-impl From<AddError> for NotAdded {
+impl From<AddError> for NotTaken {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
@@ -89,7 +78,7 @@ impl From<AddError> for NotAdded {
 }
 
 /// The name and the owner of a file, and the result of its add.
-type Added = (CString, u32, Result<Vec<MessageId>, NotAdded>);
+type Added = (CString, u32, Result<Vec<MessageId>, NotTaken>);
 
 /// The result of one scan.
 #[derive(Debug, Default)]
@@ -214,38 +203,27 @@ impl DropBox {
                 self.set_aside(&name, None, why, &mut round);
                 continue;
             };
-            let mut held = None;
             // For the file, and the message that is made of it.
-            let room = |size: u64| {
-                let needed = size.saturating_mul(3).saturating_add(4096);
-                held = self.memory.hold_first(needed);
-                held.is_some()
-            };
-            match (self.dir.read(&name, room), held) {
-                (Ok(left), Some(held)) => match self.mail(&id, &left) {
+            let needed = |size: u64| size.saturating_mul(3).saturating_add(4096);
+            match self.dir.read(&name, |size| self.memory.hold_first(needed(size))) {
+                Ok(left) => match self.mail(&id, &left) {
                     Ok(mail) => all.push(ReadFile {
                         key: format!("drop:{id}:{}", left.inode),
                         user: left.user,
                         name,
                         mail,
-                        _held: held,
+                        _held: left.held,
                     }),
                     Err(why) => self.set_aside(&name, Some(left.user), &why, &mut round),
                 },
-                (Err(Unread::Gone), _) => {}
-                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, &mut round),
-                // There may be memory for a smaller one.
-                (Err(Unread::NoRoom), _) | (Ok(_), None) => {
-                    round.waits("the memory for arriving mail is in use".to_owned());
-                }
-                (Err(Unread::Failed(why)), _) => round.waits(why),
+                Err(why) => self.leave_out(&name, None, why, &mut round),
             }
         }
         (all, round)
     }
 
     /// The message of a file.
-    fn mail(&self, id: &str, left: &Left) -> Result<Mail, String> {
+    fn mail(&self, id: &str, left: &Left<Held>) -> Result<Mail, String> {
         let (envelope, message) = format::read(&left.bytes, self.limits)?;
         let (hostname, date) = (&self.hostname, left.at.rfc5322());
         let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
@@ -270,7 +248,7 @@ impl DropBox {
             ..SubmitOptions::default()
         };
         let answer = self.relay.submit("drop", found.mail, options).await;
-        (found.name, found.user, answer.map_err(NotAdded::from))
+        (found.name, found.user, answer.map_err(NotTaken::from))
     }
 
     /// Removes files whose messages were added, and sets aside those that never can be.
@@ -282,15 +260,23 @@ impl DropBox {
                     round.taken += 1;
                     round.full |= !self.remove(&name, &mut round);
                 }
-                Err(NotAdded::Bad(why)) => self.set_aside(&name, Some(user), &why, &mut round),
-                Err(NotAdded::Waits(why)) => round.waits(why),
-                Err(NotAdded::Later(why)) => {
-                    round.waits(why);
-                    round.full = true;
-                }
+                Err(why) => self.leave_out(&name, Some(user), why, &mut round),
             }
         }
         round
+    }
+
+    /// A file that is not taken in this round.
+    fn leave_out(&self, name: &CStr, user: Option<u32>, why: NotTaken, round: &mut Round) {
+        match why {
+            NotTaken::Gone => {}
+            NotTaken::Bad(why) => self.set_aside(name, user, &why, round),
+            NotTaken::Waits(why) => round.waits(why),
+            NotTaken::Later(why) => {
+                round.waits(why);
+                round.full = true;
+            }
+        }
     }
 
     /// Removes a file whose message is on the spool. One that cannot be removed is remembered, and logged so that it can be removed

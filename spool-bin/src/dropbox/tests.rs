@@ -21,14 +21,14 @@ fn only_names_that_sendmail_gives_go_into_headers_and_keys() {
 
 #[test]
 fn temporary_errors_keep_the_file() {
-    let later = |error| matches!(NotAdded::from(error), NotAdded::Later(_));
+    let later = |error| matches!(NotTaken::from(error), NotTaken::Later(_));
     assert!(later(AddError::Full(String::new())));
     assert!(later(AddError::Busy));
     assert!(later(AddError::Killed));
     assert!(later(AddError::Disk(String::new())));
     // The key of one domain may be missing for days.
-    let unsigned = NotAdded::from(AddError::Unsigned("no key".to_owned()));
-    assert!(matches!(unsigned, NotAdded::Waits(_)), "{unsigned:?}");
+    let unsigned = NotTaken::from(AddError::Unsigned("no key".to_owned()));
+    assert!(matches!(unsigned, NotTaken::Waits(_)), "{unsigned:?}");
     assert!(!later(AddError::Invalid(String::new())));
     assert!(!later(AddError::KeyReused { ids: Vec::new() }));
     assert!(!later(AddError::TooManyRecipients { count: 2, limit: 1 }));
@@ -92,7 +92,7 @@ impl Bench {
     }
 
     /// What the spool says to this file, which stays.
-    async fn add(&self, name: &CString) -> Result<Vec<MessageId>, NotAdded> {
+    async fn add(&self, name: &CString) -> Result<Vec<MessageId>, NotTaken> {
         let (mut found, round) = self.dropbox.read(vec![name.clone()], Round::default());
         assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
         self.dropbox.add(found.remove(0)).await.2
@@ -111,7 +111,7 @@ async fn a_file_that_is_found_again_is_not_added_again() {
     std::fs::write(bench.taken(NAME), FILE.replace("hello", "other")).unwrap();
     let refused = bench.add(&name).await.unwrap_err();
     assert!(
-        matches!(&refused, NotAdded::Bad(why) if why.contains(&ids[0].to_string())),
+        matches!(&refused, NotTaken::Bad(why) if why.contains(&ids[0].to_string())),
         "{refused:?}"
     );
     assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
@@ -165,9 +165,9 @@ async fn a_message_that_waits_by_itself_does_not_end_the_look() {
             .dropbox
             .finish(vec![(name.clone(), 0, Err(refused))], Round::default())
     };
-    let round = finish(NotAdded::Waits("no key".to_owned()));
+    let round = finish(NotTaken::Waits("no key".to_owned()));
     assert_eq!((round.waits.as_deref(), round.full), (Some("no key"), false));
-    let round = finish(NotAdded::Later("no room".to_owned()));
+    let round = finish(NotTaken::Later("no room".to_owned()));
     assert_eq!((round.waits.as_deref(), round.full), (Some("no room"), true));
     assert!(bench.taken(NAME).exists());
 }
