@@ -98,7 +98,8 @@ enum Verb {
     /// Send a message as sendmail does
     Sendmail(sendmail::Sendmail),
     /// Make, publish and check signing keys; check the signatures of a message
-    Dkim(dkim::DkimArgs),
+    #[command(subcommand)]
+    Dkim(dkim::DkimVerb),
     /// Run the mock SMTP sink
     Sink(sink::SinkArgs),
     /// Generate load and measure it

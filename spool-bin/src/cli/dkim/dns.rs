@@ -18,7 +18,7 @@ Examples:
 
 Lines that begin with a semicolon are comments of a zone file. Exit status: 0 every key is published, or \
 --offline was given; 1 one is not, or DNS could not be asked.")]
-pub(super) struct Dns {
+pub(in crate::cli) struct Dns {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,

@@ -6,16 +6,10 @@ mod new;
 mod verify;
 
 use crate::failure::Failure;
-use clap::{Args, Subcommand};
-
-#[derive(Debug, Args)]
-pub(super) struct DkimArgs {
-    #[command(subcommand)]
-    verb: DkimVerb,
-}
+use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
-enum DkimVerb {
+pub(super) enum DkimVerb {
     /// Make a signing key, and print the DNS record that publishes it
     New(new::New),
     /// Print the DNS records of the configured keys, and compare them with DNS
@@ -24,12 +18,12 @@ enum DkimVerb {
     Verify(verify::Verify),
 }
 
-impl DkimArgs {
+impl DkimVerb {
     pub(super) fn run(self) -> Result<(), Failure> {
-        match self.verb {
-            DkimVerb::New(new) => new.run(),
-            DkimVerb::Dns(dns) => dns.run(),
-            DkimVerb::Verify(verify) => verify.run(),
+        match self {
+            Self::New(new) => new.run(),
+            Self::Dns(dns) => dns.run(),
+            Self::Verify(verify) => verify.run(),
         }
     }
 }

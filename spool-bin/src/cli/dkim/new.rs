@@ -37,7 +37,7 @@ Example:
 
 Writes the private key, which only its owner may read, and prints the record to put into the zone of the \
 domain. A file that exists is not touched. The key signs once [[dkim.key]] names it.")]
-pub(super) struct New {
+pub(in crate::cli) struct New {
     /// Whose mail it will sign
     #[arg(long, value_name = "DOMAIN", value_parser = name)]
     domain: String,

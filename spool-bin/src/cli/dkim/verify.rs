@@ -22,7 +22,7 @@ Examples:
 One line for each signature, from the top; the keys are looked up in DNS. Line ends become CRLF.
 
 Exit status: 0 every signature is valid; 1 one is not, or there is none.")]
-pub(super) struct Verify {
+pub(in crate::cli) struct Verify {
     /// The message; `-`: standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
