@@ -149,10 +149,16 @@ impl StoreError {
     /// Converts an error of the system in an operation that has changed nothing, or that is repeated: a shortage and a
     /// full disk are temporary, anything else is a failure of the disk.
     pub(super) fn of(error: io::Error) -> Self {
-        match error.kind() {
-            _ if is_shortage(&error) => Self::Shortage(error.to_string()),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),
-            _ => Self::Failed(error.to_string()),
+        let is_full = || {
+            matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        };
+        match error.to_string() {
+            text if is_shortage(&error) => Self::Shortage(text),
+            text if is_full() => Self::Full(text),
+            text => Self::Failed(text),
         }
     }
 }

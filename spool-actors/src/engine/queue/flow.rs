@@ -68,7 +68,7 @@ impl<W: World> Queue<W> {
         // Those on their way to be armed come first: they have a permit when they get there.
         let is_spare = slot.counts.ahead < slot.permits.len() && slot.has_permit(outlook);
         let may_go = !starved && (is_spare || slot.may_arm_ahead(outlook));
-        let id = self.pop_line(destination).filter(|_| may_go)?;
+        let id = self.first_in_line(destination).filter(|_| may_go)?;
         Some(self.take_up(id))
     }
 
@@ -78,7 +78,7 @@ impl<W: World> Queue<W> {
         if self.paused || self.is_held_up(destination, now) {
             return None;
         }
-        let id = self.pop_line(destination)?;
+        let id = self.first_in_line(destination)?;
         Some(self.take_up(id))
     }
 
@@ -97,7 +97,7 @@ impl<W: World> Queue<W> {
     }
 
     /// The first message in line. A message that left the line otherwise may still be in it.
-    fn pop_line(&mut self, destination: DestinationId) -> Option<MessageId> {
+    fn first_in_line(&mut self, destination: DestinationId) -> Option<MessageId> {
         loop {
             let id = self.slot(destination)?.line.front().copied()?;
             if self.stands_in(id, destination) {
