@@ -8,7 +8,7 @@ use crate::pace::Signal;
 use spool_core::{NextHop, Timestamp};
 use std::sync::Arc;
 
-/// Names a path: the hosts by which limits are counted. A name is not used again.
+/// Names a path: the hosts by which limits are counted. No other path gets the name.
 pub(crate) type PathId = u64;
 
 /// Names a permit.

@@ -29,7 +29,14 @@ impl<W: World> Engine<W> {
         let begun = self.queue.is_begun(id);
         // A message whose session has begun may be delivered: its event is written with the end of the attempt, also after a crash.
         let content = self.queue.content(id).filter(|_| !begun);
-        let event = content.map(|content| self.tell(kind, &content.message));
+        let event = content.map(|content| {
+            let mut event = self.tell(kind, &content.message);
+            event.reason = frozen.as_ref().map(ToString::to_string);
+            event
+        });
+        if let Some(noted) = self.queue.afterwards(id) {
+            noted.releasing = !freeze;
+        }
         let change = Change::Mark {
             id,
             status,
@@ -60,7 +67,12 @@ impl<W: World> Engine<W> {
             noted.pending = noted.pending.saturating_sub(1);
         }
         match result {
-            Err(error) => self.done_with(work_id, Err(operation_error(error))),
+            Err(error) => {
+                if let Some(noted) = self.queue.afterwards(id) {
+                    noted.releasing &= !matches!(note, Note::Freeze(false));
+                }
+                self.done_with(work_id, Err(operation_error(error)));
+            }
             // One that was delivered meanwhile has nothing left to be frozen or sent.
             Ok(())
                 if self.queue.note_while_sending(id, note) || self.queue.status(id, self.now).is_none() =>

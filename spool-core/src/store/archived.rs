@@ -58,7 +58,7 @@ impl Store {
     /// Deletes pairs, durably. A missing pair is no error.
     ///
     /// # Errors
-    /// [`StoreError::Failed`].
+    /// [`StoreError::Failed`], [`StoreError::Full`] where a full disk kept a deletion from being durable, and [`StoreError::Shortage`].
     pub fn discard(&self, archive: Archive, ids: &[MessageId]) -> Result<(), StoreError> {
         let discarded = self.files(archive).discard(ids);
         discarded.map_err(StoreError::of)

@@ -31,7 +31,6 @@ pub(super) const GATHER: usize = 64 * 1024;
 const CHUNK: usize = 4096;
 
 /// The state of a connection. Its lock is never held across an await.
-#[derive(Debug)]
 pub(super) struct WireState {
     stream: Stream<TcpStream>,
     filter: ReplyFilter,
@@ -213,8 +212,9 @@ impl WireState {
     }
 }
 
-/// The shared state of one connection.
-#[derive(Debug, Clone)]
+/// The shared state of one connection. Its `Debug` shows nothing: credentials may be queued.
+#[derive(Clone, derive_more::Debug)]
+#[debug("Wire")]
 pub(super) struct Wire(Arc<Mutex<WireState>>);
 
 impl Wire {

@@ -12,12 +12,14 @@ use bytes::{Buf, BytesMut};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A connection without a reply for this time, or that takes no more for as long, counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a message that must be taken within [`TIMEOUT`].
+const PART: usize = 64 << 10;
 
 /// How a message ended.
 #[derive(Debug)]
@@ -147,8 +149,16 @@ impl Connection {
     async fn data(&mut self, template: &Template, number: u64) -> io::Result<RawReply> {
         self.out.clear();
         template.data(number, &mut self.out);
-        self.deadline.limit(TIMEOUT, self.stream.send(&self.out)).await?;
+        self.write_message().await?;
         self.reply().await
+    }
+
+    /// Writes the message. A message that fits into one part goes out in one write.
+    async fn write_message(&mut self) -> io::Result<()> {
+        for part in self.out.chunks(PART) {
+            self.deadline.limit(TIMEOUT, self.stream.write_all(part)).await?;
+        }
+        self.deadline.limit(TIMEOUT, self.stream.flush()).await
     }
 
     /// MAIL, RCPT and BDAT with the message in one write (RFC 3030). A message that BDAT accepts is accepted, whatever the replies to
@@ -169,7 +179,7 @@ impl Connection {
     /// Writes what [`Connection::chunk`] has prepared; collects the refusals of MAIL and RCPT, and returns the reply to BDAT, or a 421
     /// before it, after which there is none.
     async fn replies_to_chunk(&mut self, replies: usize, refusals: &mut Vec<u16>) -> io::Result<u16> {
-        self.deadline.limit(TIMEOUT, self.stream.send(&self.out)).await?;
+        self.write_message().await?;
         for _ in 1..replies {
             let code = self.reply().await?.code;
             if code >= 400 {

@@ -37,9 +37,10 @@ impl<W: World> Queue<W> {
         self.entries.get_mut(&id)?.phase.afterwards()
     }
 
-    /// Whether an operation froze a message whose session has not begun. Disk and events say so already.
+    /// Whether an operation froze a message whose session has not begun. Disk and events say so already, and nothing else is being written.
     pub(in crate::engine) fn is_frozen_unbegun(&mut self, id: MessageId) -> bool {
-        !self.is_begun(id) && self.afterwards(id).is_some_and(|noted| noted.freeze)
+        let is_frozen = |noted: &mut Afterwards| noted.freeze && !noted.releasing;
+        !self.is_begun(id) && self.afterwards(id).is_some_and(is_frozen)
     }
 
     /// An attempt did not begin: with notes still being written, [`Queue::noted`] decides where its message goes. Returns whether it

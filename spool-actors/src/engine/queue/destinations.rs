@@ -66,7 +66,8 @@ impl<W: World> Destination<W> {
     /// The same for one that is counted as ahead already.
     pub(super) fn may_stay_ahead(&self, outlook: Option<Outlook>) -> bool {
         let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        goes_on && (self.counts.running > 0 || !self.permits.is_empty()) && !self.is_nowhere()
+        let has_session = self.counts.running > 0 || self.permits.iter().any(|permit| permit.is_kept);
+        goes_on && has_session && !self.is_nowhere()
     }
 
     /// Whether a message waits that may become ready when time passes.
@@ -231,7 +232,9 @@ impl<W: World> Queue<W> {
     }
 
     pub(super) fn touch_all(&mut self) {
-        let all: Vec<_> = self.by_hops.values().copied().collect();
+        let mut all: Vec<_> = self.by_hops.values().copied().collect();
+        // The order of a map with random hashes must not decide anything.
+        all.sort_unstable();
         all.into_iter().for_each(|id| self.touch(id));
     }
 

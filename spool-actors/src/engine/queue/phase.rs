@@ -39,6 +39,8 @@ pub(in crate::engine) enum Phase {
 pub(in crate::engine) struct Afterwards {
     /// An operation froze it while its session ran.
     pub(in crate::engine) freeze: bool,
+    /// Its release was given to the disk after that: that it stays frozen is to be told again.
+    pub(in crate::engine) releasing: bool,
     /// Another route that it was given while its session ran.
     pub(in crate::engine) reroute: Option<Box<Route>>,
     /// Notes that are being written.

@@ -30,6 +30,7 @@ impl Limits {
         if let Some(known) = self.destinations.get_mut(&destination) {
             (known.path, known.recent) = (Some(path), 0);
         }
+        self.resting.remove(&path);
         if let Some(path) = self.paths.get_mut(&path) {
             path.destinations += 1;
         }

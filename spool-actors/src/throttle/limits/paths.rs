@@ -12,7 +12,8 @@ use std::sync::Arc;
 impl Limits {
     /// Takes in what a former process has learned, with times of the wall clock.
     pub(super) fn remember(&mut self, learned: Vec<LearnedDestination>, now: Now) {
-        for learned in learned.into_iter().take(MAX_DESTINATIONS) {
+        // The newest comes last: what rests longest is forgotten first.
+        for learned in learned.into_iter().take(MAX_DESTINATIONS).rev() {
             let id = self.path(&learned.next_hops, now);
             if let Some(path) = self.paths.get_mut(&id) {
                 let learned = with_times(learned, |at| now.inside_of(at));
@@ -94,7 +95,7 @@ impl Limits {
             && self.resting.len() > MAX_DESTINATIONS
             && let Some(any) = self.resting.first().copied()
         {
-            // Any of them: what is lost is learned again.
+            // What is lost is learned again.
             self.forget(any);
         }
     }

@@ -35,6 +35,10 @@ impl TagKey {
         context.update(&attempt.name.0.len().to_le_bytes());
         context.update(attempt.name.0.as_bytes());
         context.update(&attempt.password.0);
-        Tag(Hidden(context.sign().as_ref().try_into().unwrap_or_default()))
+        let mut bytes = [0; 32];
+        for (byte, signed) in bytes.iter_mut().zip(context.sign().as_ref()) {
+            *byte = *signed;
+        }
+        Tag(Hidden(bytes))
     }
 }
