@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the Debian package: the release binary, the man pages and completions that it writes itself, and the .deb.
+# Builds the Debian package: the program with the profile `dist`, the man pages and completions that it writes itself, and the .deb.
 #
 #   packaging/build-deb.sh [DEBIAN_VERSION]      e.g. 0.1.0-1; the file is printed at the end
 #
@@ -13,10 +13,10 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 version=${1:-}
 
-cargo build --release --locked -p spool-bin
-made=$target/release/packaging
+cargo build --profile dist --locked -p spool-bin
+made=$target/dist/packaging
 rm -rf "$made"
-"$target/release/spool" generate --to "$made"
+"$target/dist/spool" generate --to "$made"
 mkdir -p "$made/links"
 gzip -9n "$made"/man/*.1
 gzip -9nc packaging/debian/changelog > "$made/changelog.Debian.gz"
@@ -29,5 +29,5 @@ else
     set --
 fi
 mkdir -p "$target/debian"
-objcopy --only-keep-debug "$target/release/spool" "$target/debian/spool.debug"
-cargo deb --no-build --strip --locked -p spool-bin "$@" ${version:+--deb-version "$version"} --output "$target/debian/"
+objcopy --only-keep-debug "$target/dist/spool" "$target/debian/spool.debug"
+cargo deb --profile dist --no-build --strip --locked -p spool-bin "$@" ${version:+--deb-version "$version"} --output "$target/debian/"

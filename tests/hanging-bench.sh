@@ -7,8 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 messages=${1:-20000} rounds=${2:-9} stage=${3:-connect} rate=${4:+--rate $4}
-cargo build --release --quiet -p spool-bin
-spool=${CARGO_TARGET_DIR:-target}/release/spool
+cargo build --profile dist --quiet -p spool-bin
+spool=${CARGO_TARGET_DIR:-target}/dist/spool
 dir=$(mktemp -d "${TMPDIR:-.}/hanging-bench.XXXXXX")
 pids=()
 stop() { kill "${pids[@]}" 2>/dev/null || true; wait "${pids[@]}" 2>/dev/null || true; pids=(); }

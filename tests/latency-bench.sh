@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 messages=${1:-2000} rounds=${2:-5} ms=${3:-25}
-cargo build --release --quiet -p spool-bin
-spool=${CARGO_TARGET_DIR:-target}/release/spool
+cargo build --profile dist --quiet -p spool-bin
+spool=${CARGO_TARGET_DIR:-target}/dist/spool
 dir=$(mktemp -d "${TMPDIR:-.}/latency-bench.XXXXXX")
 pids=()
 stop() { kill "${pids[@]}" 2>/dev/null || true; wait "${pids[@]}" 2>/dev/null || true; pids=(); }

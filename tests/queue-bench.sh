@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 messages=${1:-100000}
-cargo build --release --quiet -p spool-bin
-spool=${CARGO_TARGET_DIR:-target}/release/spool
+cargo build --profile dist --quiet -p spool-bin
+spool=${CARGO_TARGET_DIR:-target}/dist/spool
 dir=$(mktemp -d "${TMPDIR:-.}/queue-bench.XXXXXX")
 trap 'kill "${relay:-}" "${adds:-}" 2>/dev/null; wait; rm -rf "$dir"' EXIT
 field() { grep -o "$2=[^ ]*" "$1" | cut -d= -f2; }

@@ -14,8 +14,8 @@ cd "$(dirname "$0")/.."
 connections=${1:-20} messages=${2:-20000} size=${3:-2048}
 tls=${TLS:-} dkim=${DKIM:-} kind=${RELAY:-spool}
 if [ -z "${SPOOL:-}" ]; then
-    cargo build --release --quiet -p spool-bin
-    SPOOL=${CARGO_TARGET_DIR:-target}/release/spool
+    cargo build --profile dist --quiet -p spool-bin
+    SPOOL=${CARGO_TARGET_DIR:-target}/dist/spool
 fi
 spool=$SPOOL tools=${TOOLS:-$SPOOL}
 dir=$(realpath "$(mktemp -d "${TMPDIR:-.}/relay-bench.XXXXXX")")

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 rounds=$1 connections=$2 messages=$3 size=$4
 shift 4
 if [ -z "${SPOOL:-}" ]; then
-    cargo build --release --quiet -p spool-bin
-    export SPOOL=${CARGO_TARGET_DIR:-target}/release/spool
+    cargo build --profile dist --quiet -p spool-bin
+    export SPOOL=${CARGO_TARGET_DIR:-target}/dist/spool
 fi
 # The share of the processors that was idle within a second, in per cent.
 idle() {

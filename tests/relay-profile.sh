@@ -11,8 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 connections=${1:-20} messages=${2:-20000} size=${3:-2048}
 if [ -z "${SPOOL:-}" ]; then
-    cargo build --release --quiet -p spool-bin
-    SPOOL=${CARGO_TARGET_DIR:-target}/release/spool
+    cargo build --profile dist --quiet -p spool-bin
+    SPOOL=${CARGO_TARGET_DIR:-target}/dist/spool
 fi
 spool=$SPOOL
 dir=$(realpath "$(mktemp -d "${TMPDIR:-.}/relay-profile.XXXXXX")")
