@@ -29,7 +29,7 @@ const ENGINE_NEVER: &[&str] = &[
 /// The parts of spool-actors that the engine may use.
 const ENGINE_USES: [&str; 5] = ["engine", "pace", "errors", "outcome", "supervision::Ending"];
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     // spool-core: no async, no sockets, no environment; files behind store/fs only.
     Rule {
         under: "spool-core/src/",
@@ -110,6 +110,11 @@ const RULES: [Rule; 14] = [
     },
     Rule {
         under: "spool-actors/src/pace/",
+        never: ENGINE_NEVER,
+        but: &[],
+    },
+    Rule {
+        under: "spool-actors/src/throttle/limits/",
         never: ENGINE_NEVER,
         but: &[],
     },

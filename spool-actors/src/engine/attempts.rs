@@ -73,6 +73,7 @@ impl<W: World> Engine<W> {
             return;
         }
         if self.queue.is_frozen_unbegun(id) {
+            // Nothing of the attempt is on disk, and nothing is left to be written.
             return self.queue.waits(id, Status::Frozen, self.now);
         }
         if let Some(held) = self.asked_to_freeze(&mut message, now) {
@@ -151,12 +152,10 @@ impl<W: World> Engine<W> {
     /// Why the message is frozen at the end of its session, if an operation of this process or the one before asked for that.
     fn asked_to_freeze(&mut self, message: &mut Message, now: Timestamp) -> Option<Box<Frozen>> {
         let before = message.state.frozen.take();
-        let asked = self
-            .queue
-            .afterwards(message.id)
-            .is_some_and(|noted| noted.freeze)
-            || message.state.status == Status::Frozen;
-        asked.then(|| before.unwrap_or_else(|| Box::new(Frozen::held(now, None))))
+        let noted = self.queue.afterwards(message.id);
+        let asked = noted.and_then(|noted| noted.freeze.clone());
+        let held = || before.unwrap_or_else(|| Box::new(Frozen::held(now, None)));
+        asked.or_else(|| (message.state.status == Status::Frozen).then(held))
     }
 
     /// Retries are spread over a longer time when many messages of one destination are deferred together.

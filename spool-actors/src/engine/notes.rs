@@ -17,14 +17,10 @@ impl<W: World> Engine<W> {
         }
         // With the start of the attempt: after a crash the message is in doubt, and frozen or not as requested.
         let now = self.now.wall;
-        let freeze = matches!(todo, Work::Freeze);
-        let (status, frozen, kind) = match freeze {
-            true => (
-                Status::Frozen,
-                Some(Box::new(Frozen::held(now, None))),
-                EventKind::Frozen,
-            ),
-            false => (Status::SendAt(now), None, EventKind::Unfrozen),
+        let frozen = matches!(todo, Work::Freeze).then(|| Box::new(Frozen::held(now, None)));
+        let (status, kind) = match &frozen {
+            Some(_) => (Status::Frozen, EventKind::Frozen),
+            None => (Status::SendAt(now), EventKind::Unfrozen),
         };
         let begun = self.queue.is_begun(id);
         // A message whose session has begun may be delivered: its event is written with the end of the attempt, also after a crash.
@@ -35,16 +31,16 @@ impl<W: World> Engine<W> {
             event
         });
         if let Some(noted) = self.queue.afterwards(id) {
-            noted.releasing = !freeze;
+            noted.releasing = frozen.is_none();
         }
         let change = Change::Mark {
             id,
             status,
-            frozen,
+            frozen: frozen.clone(),
             in_flight: begun.then_some(now),
             events: event.into_iter().collect(),
         };
-        self.commit_note(work, id, Note::Freeze(freeze), change);
+        self.commit_note(work, id, Note::Freeze(frozen), change);
     }
 
     pub(super) fn commit_note(&mut self, work: WorkId, id: MessageId, note: Note, change: Change) {
@@ -69,7 +65,7 @@ impl<W: World> Engine<W> {
         match result {
             Err(error) => {
                 if let Some(noted) = self.queue.afterwards(id) {
-                    noted.releasing &= !matches!(note, Note::Freeze(false));
+                    noted.releasing &= !matches!(note, Note::Freeze(None));
                 }
                 self.done_with(work_id, Err(operation_error(error)));
             }

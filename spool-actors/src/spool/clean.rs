@@ -5,11 +5,9 @@
 
 use super::disk::keep;
 use super::{SpoolActor, TICK};
-use crate::supervision::{Ending, Part};
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
 use spool_core::store::Store;
-use std::sync::Arc;
 
 impl SpoolActor {
     /// Has the store check its files, and how much room there is. A missing file is reported as the end of the spool.
@@ -85,26 +83,5 @@ impl SpoolActor {
             then(actor, done);
             actor.close_when_quiet(ctx);
         }));
-    }
-
-    /// Runs `work` on the blocking pool; `None` when it panicked, which ends the spool.
-    pub(super) fn blocking<T, W>(&self, work: W) -> impl Future<Output = Option<T>> + use<T, W>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Store) -> T + Send + 'static,
-    {
-        let (store, supervision) = (Arc::clone(&self.store), self.supervision.clone());
-        let failpoint = supervision.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            failpoint.failpoint(Part::BlockingJob);
-            work(&store)
-        });
-        async move {
-            let done = work.await.ok();
-            if done.is_none() {
-                supervision.end(Ending::Panicked(Part::BlockingJob));
-            }
-            done
-        }
     }
 }

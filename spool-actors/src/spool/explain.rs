@@ -2,12 +2,8 @@
 
 use super::SpoolActor;
 use super::messages::Explain;
-use crate::engine::Now;
-use crate::throttle::Limits;
-use crate::throttle::messages::Ask;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
-use tokio::sync::oneshot;
 
 impl Handler<Explain> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<Hold>, SpoolError>>;
@@ -44,26 +40,5 @@ impl Handler<Explain> for SpoolActor {
             }
             Ok(holds)
         })
-    }
-}
-
-impl SpoolActor {
-    /// Asks the throttle. It is asked even if the answer is not waited for.
-    pub(super) fn ask_limits<T, A>(
-        &self,
-        now: Now,
-        ask: A,
-    ) -> impl Future<Output = Result<T, SpoolError>> + use<T, A>
-    where
-        T: Send + 'static,
-        A: FnOnce(&mut Limits) -> T + Send + 'static,
-    {
-        let (answer, answered) = oneshot::channel();
-        if let Some(throttle) = &self.throttle {
-            let ask = move |limits: &mut Limits| drop(answer.send(ask(limits)));
-            throttle.do_send(Ask(Box::new(ask), now));
-        }
-        let supervision = self.supervision.clone();
-        async move { answered.await.map_err(|_| supervision.error()) }
     }
 }

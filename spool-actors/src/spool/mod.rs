@@ -5,6 +5,8 @@
 //! [`DeliveryActor`](crate::DeliveryActor)s on the worker threads. It runs on one arbiter and never waits there.
 
 pub(crate) mod add;
+mod ask;
+mod blocking;
 mod clean;
 mod close;
 mod destinations;
@@ -62,11 +64,11 @@ impl World for Outside {
     type Permit = Permit;
 
     fn name(permit: &Permit) -> PermitId {
-        permit.id
+        permit.grant.id
     }
 
     fn epoch(permit: &Permit) -> u64 {
-        permit.epoch
+        permit.grant.epoch
     }
 }
 

@@ -5,8 +5,8 @@ use super::{Brought, Outside, SpoolActor};
 use crate::delivery::DeliveryActor;
 use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, ToCommit, Told, Wanted};
 use crate::event_hub::messages::Publish;
-use crate::throttle::messages::{Said, Tell};
-use crate::throttle::{Output, Permit};
+use crate::throttle::Permit;
+use crate::throttle::messages::{Said, Saying, Tell};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
@@ -47,7 +47,7 @@ impl SpoolActor {
                     .push(self.delivery(job, permit, recorded, now, ctx)),
                 Effect::Tell(told) => batch.told.push(told),
                 Effect::Return(permit, signal) => {
-                    batch.told.push(Told::Returned(permit.id, signal));
+                    batch.told.push(Told::Returned(permit.grant.id, signal));
                     permit.told_of_elsewhere();
                 }
                 Effect::AskPresend(message) => self.ask_presend(message, ctx.address()),
@@ -109,7 +109,7 @@ impl SpoolActor {
         ctx: &Context<Self>,
     ) -> DeliveryActor {
         job.halt = self.supervision.halt.clone();
-        job.path = Arc::clone(&permit.path);
+        job.path = Arc::clone(&permit.grant.path);
         if !recorded {
             job.begin = asking(job.message, ctx.address());
         }
@@ -176,13 +176,12 @@ impl Handler<Said> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
-        for output in said {
-            match output {
-                Output::Granted(destination, permit) => self.feed(Input::Granted(destination, permit), ctx),
-                Output::News(news) => self.feed(Input::News(news), ctx),
-                // Throttle does that itself.
-                Output::LookUp(..) => {}
-            }
+        for saying in said {
+            let input = match saying {
+                Saying::Granted(destination, permit) => Input::Granted(destination, permit),
+                Saying::News(news) => Input::News(news),
+            };
+            self.feed(input, ctx);
         }
     }
 }

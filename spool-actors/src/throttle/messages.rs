@@ -1,7 +1,8 @@
 //! The messages of Throttle, in both directions.
 
-use super::limits::{Limits, Output};
-use crate::engine::{Now, Told};
+use super::Permit;
+use super::limits::Limits;
+use crate::engine::{DestinationId, News, Now, Told};
 use actix::Message;
 
 /// What has happened in one turn of the engine, in order.
@@ -17,4 +18,11 @@ pub(crate) struct Ask(pub(crate) Box<dyn FnOnce(&mut Limits) + Send>, pub(crate)
 /// What Throttle says, in order.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Said(pub(crate) Vec<Output>);
+pub(crate) struct Said(pub(crate) Vec<Saying>);
+
+/// Something that Throttle says to the engine.
+#[derive(Debug)]
+pub(crate) enum Saying {
+    Granted(DestinationId, Permit),
+    News(News),
+}

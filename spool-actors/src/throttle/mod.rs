@@ -20,7 +20,7 @@ use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WeakRecipient};
-use messages::{Ask, Said, Tell};
+use messages::{Ask, Said, Saying, Tell};
 use permit::Dropped;
 use spool_core::{DeliveryAgent, NextHop, PathLookup};
 use std::sync::Arc;
@@ -65,11 +65,11 @@ impl Throttle {
                     Output::LookUp(destination, hops) => {
                         looked_up |= self.look_up(destination, &hops, ctx);
                     }
-                    Output::Granted(destination, mut permit) => {
-                        permit.throttle = Some(ctx.address().downgrade());
-                        said.push(Output::Granted(destination, permit));
+                    Output::Granted(destination, grant) => {
+                        let permit = Permit::new(grant, ctx.address().downgrade());
+                        said.push(Saying::Granted(destination, permit));
                     }
-                    Output::News(_) => said.push(output),
+                    Output::News(news) => said.push(Saying::News(news)),
                 }
             }
             // The spool may have ended.

@@ -32,7 +32,7 @@ pub(super) struct Path {
 impl Path {
     /// Whether a destination waits and the path takes one more attempt.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
-        self.turns.iter().next().is_some() && self.pace.free(now, self.out) > 0
+        !self.turns.is_empty() && self.pace.free(now, self.out) > 0
     }
 
     /// Whether nobody has it: what was learned of it rests.

@@ -39,6 +39,10 @@ impl<K: Ord + Copy> Turns<K> {
         });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// Those that wait, in order, each with its permits.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, K)> {
         self.order.iter().map(|(permits, _, key)| (*permits, *key))

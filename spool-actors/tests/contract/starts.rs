@@ -70,6 +70,28 @@ async fn a_message_that_is_frozen_while_its_session_is_opened_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_message_is_frozen_since_the_operation_not_since_the_end_of_its_session() {
+    let mut bench = bench().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.begin.record().await, Ok(()));
+    let asked_at = bench.clock.now();
+    assert_eq!(done(&bench.freeze(id).await), 1);
+    bench.clock.set(bench.after(Duration::from_secs(60)));
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    let frozen = bench
+        .details(id)
+        .await
+        .message
+        .state
+        .frozen
+        .expect("it is frozen");
+    assert_eq!(frozen.at, Some(asked_at));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn a_route_that_changes_while_a_session_is_opened_holds() {
     let mut bench = bench().await;
     let id = bench.add(mail("x")).await;

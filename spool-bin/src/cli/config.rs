@@ -4,7 +4,7 @@ use super::console;
 use super::serve::Serve;
 use crate::config::{Effective, Origin};
 use crate::failure::Failure;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::Write;
 
 #[derive(Debug, Args)]
@@ -23,8 +23,15 @@ pub(super) struct ConfigArgs {
     #[arg(long)]
     changed: bool,
     /// Output format
-    #[arg(long, value_name = "FORMAT", value_parser = ["toml", "json"], default_value = "toml")]
-    format: String,
+    #[arg(long, value_enum, default_value_t)]
+    format: ConfigFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ConfigFormat {
+    #[default]
+    Toml,
+    Json,
 }
 
 impl ConfigArgs {
@@ -35,9 +42,9 @@ impl ConfigArgs {
             effective.0.retain(|entry| entry.origin != Origin::Default);
         }
         let file = self.serve.config.as_deref();
-        console::print(|out| match self.format.as_str() {
-            "toml" => write!(out, "{}", effective.to_toml(file)),
-            _ => {
+        console::print(|out| match self.format {
+            ConfigFormat::Toml => write!(out, "{}", effective.to_toml(file)),
+            ConfigFormat::Json => {
                 for entry in &effective.0 {
                     let line = serde_json::json!({
                         "key": entry.key,

@@ -126,11 +126,11 @@ impl ReturnLimit {
 
     fn make_room(&mut self, now: Timestamp) {
         self.paths.retain(|_, hour| !hour.is_over(now));
+        if self.paths.len() < MAX_PATHS {
+            return;
+        }
         let oldest = self.paths.iter().min_by_key(|(_, hour)| hour.begun);
-        if let Some(oldest) = oldest
-            .map(|(path, _)| *path)
-            .filter(|_| self.paths.len() >= MAX_PATHS)
-        {
+        if let Some(oldest) = oldest.map(|(path, _)| *path) {
             self.paths.remove(&oldest);
         }
     }

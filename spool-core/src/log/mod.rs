@@ -155,8 +155,8 @@ impl Operation {
     }
 }
 
-/// A message that the spool gives up: it is not tried again unless an operator acts. These are rare, so that the line is
-/// made at once.
+/// A message that the spool gives up: it is not tried again unless an operator acts. Such messages are rare, so the
+/// line is made at once.
 #[derive(Debug, Clone)]
 pub struct GivenUp(Line<'static>);
 

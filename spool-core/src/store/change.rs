@@ -156,6 +156,20 @@ pub enum Change {
 
 impl Change {
     /// Its events. [`Store::commit`](crate::store::Store::commit) numbers them.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        match self {
+            Self::Add(Addition { events, .. })
+            | Self::Move(Addition { events, .. })
+            | Self::Mark { events, .. }
+            | Self::State { events, .. }
+            | Self::Route { events, .. }
+            | Self::Finish { events, .. }
+            | Self::Note { events } => events,
+        }
+    }
+
+    /// The same, mutable.
     pub const fn events_mut(&mut self) -> &mut Vec<Event> {
         match self {
             Self::Add(Addition { events, .. })

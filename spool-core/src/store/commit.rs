@@ -43,11 +43,11 @@ impl Store {
         }
         let mut index = locked(&self.index);
         let mut written = 0;
-        for (change, result) in changes.iter_mut().zip(&batch.results) {
+        for (change, result) in changes.iter().zip(&batch.results) {
             let Ok((place, length)) = result else { continue };
             written += 1;
             index.apply(change, *place, *length);
-            self.events.push(change.events_mut());
+            self.events.push(change.events());
             if let Change::Add(addition) = change
                 && let Some(key) = RememberedKey::of(addition)
             {

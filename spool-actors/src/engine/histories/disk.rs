@@ -65,8 +65,13 @@ impl Disk {
             follow(&mut self.says_frozen, event);
         }
         self.apply(change);
-        if let Change::Mark { id, .. } | Change::State { id, .. } = change {
-            self.agrees(*id);
+        match change {
+            Change::Mark { id, .. } | Change::State { id, .. } => self.agrees(*id),
+            Change::Add(addition) => {
+                let concluded = addition.conclusion.iter().map(|conclusion| conclusion.id);
+                concluded.for_each(|id| self.agrees(id));
+            }
+            Change::Route { .. } | Change::Finish { .. } | Change::Move(_) | Change::Note { .. } => {}
         }
     }
 

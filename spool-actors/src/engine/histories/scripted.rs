@@ -373,20 +373,18 @@ fn a_message_that_stays_frozen_while_its_release_is_written_is_told_frozen_again
     for outcome in [1, super::steps::NOT_BEGUN] {
         let (mut life, mut chance, mut tally) = life();
         life.spool(false);
-        life.turn_out(&mut tally);
-        life.write_all(&mut chance, &mut tally);
+        life.go(&mut chance, &mut tally);
         let id = life.sessions[0].job.message;
         life.ask(Work::Freeze, vec![id]);
-        life.turn_out(&mut tally);
-        life.write_all(&mut chance, &mut tally);
+        life.go(&mut chance, &mut tally);
         life.ask(Work::SendNow([].into()), vec![id]);
         life.disk.held.remove(&id);
+        // The release is given to the disk, which has not answered when the session ends.
         life.turn_out(&mut tally);
         let session = life.sessions.pop().expect("a session");
         life.end_session(session, outcome, &mut chance);
-        life.turn_out(&mut tally);
         // The disk compares each event with the state.
-        life.write_all(&mut chance, &mut tally);
+        life.go(&mut chance, &mut tally);
         life.finish(&mut tally);
     }
 }

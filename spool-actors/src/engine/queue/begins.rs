@@ -28,7 +28,7 @@ impl<W: World> Queue<W> {
         let Some(Phase::Running(_, _, noted)) = self.phase(id) else {
             return false;
         };
-        let is_noted = noted.freeze || noted.reroute.is_some() || noted.pending > 0;
+        let is_noted = noted.freeze.is_some() || noted.reroute.is_some() || noted.pending > 0;
         !self.paused && !is_noted && !self.is_stale(id)
     }
 
@@ -39,7 +39,7 @@ impl<W: World> Queue<W> {
 
     /// Whether an operation froze a message whose session has not begun. Disk and events say so already, and nothing else is being written.
     pub(in crate::engine) fn is_frozen_unbegun(&mut self, id: MessageId) -> bool {
-        let is_frozen = |noted: &mut Afterwards| noted.freeze && !noted.releasing;
+        let is_frozen = |noted: &mut Afterwards| noted.freeze.is_some() && !noted.releasing;
         !self.is_begun(id) && self.afterwards(id).is_some_and(is_frozen)
     }
 
@@ -57,7 +57,7 @@ impl<W: World> Queue<W> {
     pub(in crate::engine) fn noted(&mut self, id: MessageId, now: Now) {
         match self.afterwards(id) {
             Some(noted) if !noted.undecided || noted.pending > 0 => {}
-            Some(noted) if noted.freeze => self.waits(id, Status::Frozen, now),
+            Some(noted) if noted.freeze.is_some() => self.waits(id, Status::Frozen, now),
             Some(_) => self.recalled(id, now),
             None => {}
         }

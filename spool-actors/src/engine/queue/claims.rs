@@ -2,13 +2,13 @@
 
 use super::{Now, Phase, Queue, Route};
 use crate::engine::{Work, World};
-use spool_core::{MessageId, SpoolError, Status};
+use spool_core::{Frozen, MessageId, SpoolError, Status};
 
 /// What happens to a message when its session ends.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// It is frozen, or no longer to be frozen.
-    Freeze(bool),
+    /// It is frozen, or (`None`) no longer to be frozen.
+    Freeze(Option<Box<Frozen>>),
     /// It has another route.
     Route(Box<Route>),
 }
@@ -44,8 +44,12 @@ impl<W: World> Queue<W> {
             (Phase::Frozen, _) => Status::Frozen,
             (_, Work::Remove) => return Err(SpoolError::NotFrozen(id)),
             (Phase::Running(_, _, noted), _) if noted.is_starting => return Ok(Claim::Later),
-            (Phase::Running(_, _, noted), Work::Freeze) if noted.freeze => return Ok(Claim::Already),
-            (Phase::Running(_, _, noted), Work::SendNow(_)) if !noted.freeze => return Ok(Claim::Already),
+            (Phase::Running(_, _, noted), Work::Freeze) if noted.freeze.is_some() => {
+                return Ok(Claim::Already);
+            }
+            (Phase::Running(_, _, noted), Work::SendNow(_)) if noted.freeze.is_none() => {
+                return Ok(Claim::Already);
+            }
             (Phase::Running(..), Work::Bounce(_) | Work::Expire) => return Err(SpoolError::BeingSent(id)),
             (Phase::Running(..), _) => return Ok(Claim::WhileSending),
             (Phase::Waiting(due), _) => Status::SendAt(now.wall_of(*due)),

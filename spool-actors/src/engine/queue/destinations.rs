@@ -127,7 +127,7 @@ impl<W: World> Queue<W> {
             return;
         }
         self.leave_path(destination);
-        let next = destination + (1 << 32);
+        let next = destination.wrapping_add(1 << 32);
         if let Some(slot) = self.slot(destination) {
             let gone = std::mem::take(slot);
             slot.id = next;

@@ -7,7 +7,7 @@ use super::Route;
 use crate::engine::PathId;
 use crate::engine::content::Content;
 use spool_core::store::StoreError;
-use spool_core::{Held, Status, Timestamp};
+use spool_core::{Frozen, Held, Status, Timestamp};
 
 /// Where a message stands.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub(in crate::engine) enum Phase {
 /// What happens to a message when its session ends.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Afterwards {
-    /// An operation froze it while its session ran.
-    pub(in crate::engine) freeze: bool,
+    /// An operation froze it while its session ran: since when, and by whom.
+    pub(in crate::engine) freeze: Option<Box<Frozen>>,
     /// Its release was given to the disk after that: that it stays frozen is to be told again.
     pub(in crate::engine) releasing: bool,
     /// Another route that it was given while its session ran.

@@ -225,7 +225,7 @@ fn a_route_that_is_noted_while_the_end_of_a_session_is_written_holds_afterwards(
     let route = queue.route(hops("b:25"), RouteOrigin::Named, true);
     assert!(queue.note_while_sending(id, Note::Route(Box::new(route))));
     // What becomes of the message is decided by then.
-    assert!(!queue.note_while_sending(id, Note::Freeze(true)));
+    assert!(!queue.note_while_sending(id, Note::Freeze(None)));
     queue.waits(id, Status::SendAt(AT), NOW);
     assert_eq!(
         queue.route_of(id).map(|route| route.next_hops),

@@ -11,7 +11,6 @@ mod settings;
 mod view;
 
 use super::path::Path;
-use super::permit::Permit;
 use super::turns::{Place, Turns};
 use crate::engine::{DestinationId, News, Now, PathId, PermitId, Told};
 use crate::pace::{Adjustment, SessionStart, Signal};
@@ -35,11 +34,21 @@ pub(crate) struct LimitsSetup {
     pub(crate) dice: Arc<dyn Dice>,
 }
 
+/// What a permit grants.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) id: PermitId,
+    /// How many times the maximum had been set when it was granted.
+    pub(crate) epoch: u64,
+    /// The path whose limits it keeps to.
+    pub(crate) path: Arc<[NextHop]>,
+}
+
 /// A request of [`Limits`]. They are carried out in order.
 #[derive(Debug)]
 pub(crate) enum Output {
     /// An attempt to this destination may start.
-    Granted(DestinationId, Permit),
+    Granted(DestinationId, Grant),
     /// Look up the path of a destination: [`Limits::looked_up`] takes the answer.
     LookUp(DestinationId, Arc<[NextHop]>),
     /// Report this to the engine.
@@ -315,13 +324,12 @@ impl Limits {
             used: false,
         };
         self.permits.insert(self.last_permit, out);
-        let permit = Permit {
-            throttle: None,
+        let grant = Grant {
             id: self.last_permit,
             epoch: self.epoch,
             path: Arc::clone(&path.hops),
         };
-        self.outputs.push(Output::Granted(destination, permit));
+        self.outputs.push(Output::Granted(destination, grant));
         self.line_up(destination);
         Some(id)
     }

@@ -81,8 +81,8 @@ impl Limits {
             let news = outlook.map_or(News::Forgotten(id), |outlook| News::Outlook(id, outlook));
             self.outputs.push(Output::News(news));
         }
-        let waits = path.turns.iter().next().is_some();
-        let opens = outlook.and_then(|outlook| outlook.until).filter(|_| waits);
+        let waits = |_: &Timestamp| !path.turns.is_empty();
+        let opens = outlook.and_then(|outlook| outlook.until).filter(waits);
         if let Some(before) = std::mem::replace(&mut path.opens, opens) {
             self.openings.remove(&(before, id));
         }

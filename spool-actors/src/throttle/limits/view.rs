@@ -15,7 +15,7 @@ impl Limits {
     #[cfg(test)]
     pub(crate) fn is_at_rest(&self) -> bool {
         let waits = self.destinations.values().any(|known| known.waiting > 0);
-        self.permits.is_empty() && self.jobs == 0 && self.ready.iter().next().is_none() && !waits
+        self.permits.is_empty() && self.jobs == 0 && self.ready.is_empty() && !waits
     }
 
     /// The path of a destination; where that is not known, the path with its hosts.

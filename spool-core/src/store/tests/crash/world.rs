@@ -133,8 +133,7 @@ pub(super) struct Tracker {
 impl Tracker {
     /// `change` was answered.
     pub(super) fn answered(&mut self, change: &Change) {
-        let mut told = change.clone();
-        let told = told.events_mut().iter();
+        let told = change.events().iter();
         self.reported
             .extend(told.map(|event| (event.seq, (event.id, event.kind.clone()))));
         if let Change::Add(addition) = change
